@@ -1,0 +1,5 @@
+"""``python -m cwbench``."""
+
+from cwbench.cli import main
+
+main()

@@ -1,0 +1,227 @@
+"""What a plugin author subclasses: ``Attack``, ``Defense``, ``Dataset`` and ``Backbone``.
+
+A plugin is a frozen pydantic model: its fields are its hyperparameters and its methods do the work, so that the
+name, the command line (``--attack tpgd:inverse_temperature=10``), the JSON and the behaviour cannot drift apart.
+"""
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+from pathlib import Path
+from typing import Any, ClassVar, Literal, final
+
+from pydantic import BaseModel, ConfigDict
+from torch import Tensor, nn
+
+from cwbench.model import Classifier, Features, Model
+from cwbench.randomness import ExampleStreams, Streams
+from cwbench.recipe import Inner, Recipe
+from cwbench.threat import Threat
+
+Split = Literal["train", "test"]
+State = Mapping[str, Any]
+"""What a defense remembers from epoch to epoch: JSON-able values. It is checkpointed and resumed."""
+
+
+class Access(StrEnum):
+    """What an attacker may see."""
+
+    WHITE_BOX = "white-box"
+    """Weights and gradients."""
+    TRANSFER = "transfer"
+    """Nothing of the target; gradients of a substitute."""
+    SCORE = "score"
+    """The logits of chosen images."""
+    DECISION = "decision"
+    """The predicted class of chosen images."""
+
+
+class Plugin(BaseModel, ABC):
+    """A named thing with hyperparameters."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+    name: ClassVar[str]
+    """What users type: lower-case letters, digits, hyphens."""
+    reference: ClassVar[str]
+    """The citation of what this implements."""
+
+
+@dataclass(frozen=True)
+class Budget:
+    """What the harness allows an attack."""
+
+    batch_size: int
+    """The most examples that may be in one forward pass."""
+    tick: Callable[[int], None] = field(default=lambda finished: None)
+    """Tell the progress bar how many examples have just been finished; only pooled attacks need to."""
+
+
+class Attack(Plugin):
+    """Searches the ball around each image for one that is misclassified.
+
+    A field declared ``steps: int | None = None`` or ``step_size: float | None = None`` and left unset is filled from
+    the dataset's recipe before the run begins, and the report holds the filled value.
+    """
+
+    access: ClassVar[Access]
+    pooled: ClassVar[bool] = False
+    """True: ``perturb`` takes any number of examples at once and keeps at most ``budget.batch_size`` in flight."""
+
+    @abstractmethod
+    def perturb(
+        self, model: Model, x: Tensor, y: Tensor, *, threat: Threat, streams: ExampleStreams, budget: Budget
+    ) -> Tensor:
+        """Return a candidate for each image, shape as ``x``; the harness checks and judges them.
+
+        ``x`` is (N, C, H, W) in [0, 1], ``y`` (N,) int64; every example is classified correctly by ``model``, which
+        is in eval mode, frozen and counts its passes.
+        """
+
+
+@dataclass(frozen=True)
+class Batch:
+    """A batch of training data on the training device."""
+
+    x: Tensor
+    """Images, (N, C, H, W) in [0, 1]."""
+    y: Tensor
+    """Labels, (N,) int64."""
+
+
+@dataclass(frozen=True)
+class Loss:
+    """What one training step minimises."""
+
+    total: Tensor
+    """A scalar with a gradient."""
+    parts: Mapping[str, Tensor] = field(default_factory=dict)
+    """Detached scalars worth showing, such as the regulariser on its own."""
+
+
+@dataclass(frozen=True)
+class Task:
+    """What a defense may look at before training begins."""
+
+    classes: tuple[str, ...]
+    n: int
+    """The number of training examples."""
+    epochs: int
+
+
+@dataclass(frozen=True)
+class Progress:
+    """Where training stands after an epoch."""
+
+    model: Classifier
+    epoch: int
+    """Epochs finished, from 1."""
+    epochs: int
+
+
+class Defense(Plugin):
+    """A way to train. Hyperparameters of the optimiser belong to the recipe, the threat to the run."""
+
+    @abstractmethod
+    def loss(
+        self,
+        model: Classifier,
+        batch: Batch,
+        *,
+        threat: Threat,
+        inner: Inner,
+        streams: Streams,
+        state: State,
+    ) -> Loss:
+        """Return the loss of a batch. ``model`` arrives in train mode and must be left in it.
+
+        ``threat`` and ``inner`` (steps, step size) are those of the epoch, already scaled.
+        """
+
+    def classifier(self, width: int, classes: int) -> nn.Module:
+        """Return the last layer, (N, width) → logits (N, classes): linear unless the defense says otherwise."""
+        return nn.Linear(width, classes)
+
+    def prepare(self, task: Task) -> State:
+        """Return the state that training begins with."""
+        del task
+        return {}
+
+    def epoch_end(self, state: State, progress: Progress) -> State:
+        """Return the state of the next epoch."""
+        del progress
+        return state
+
+
+class Examples(ABC):
+    """A split of a dataset: labels at hand, images on request, so that large sets can stream."""
+
+    labels: Tensor
+    """Shape (N,), int64."""
+
+    @abstractmethod
+    def images(self, rows: Tensor) -> Tensor:
+        """Return the images of some rows, (len(rows), C, H, W) float32 in [0, 1]."""
+
+    @final
+    def __len__(self) -> int:
+        return len(self.labels)
+
+
+@final
+@dataclass(frozen=True)
+class TensorExamples(Examples):
+    """Examples that fit into memory."""
+
+    x: Tensor
+    labels: Tensor
+
+    def images(self, rows: Tensor) -> Tensor:
+        return self.x[rows]
+
+
+class Dataset(Plugin):
+    """Labelled images. What describes it is on the class, so that listing datasets downloads nothing."""
+
+    classes: ClassVar[tuple[str, ...]]
+    superclasses: ClassVar[Mapping[str, tuple[int, ...]]] = {}
+    """Groups of class indices; empty, or a partition of the classes."""
+    shape: ClassVar[tuple[int, int]]
+    """Channels, and height (= width) in pixels."""
+    sizes: ClassVar[Mapping[Split, int]]
+    """How many examples each split has: a copy with fewer is refused as truncated."""
+    norm: ClassVar[Literal["Linf", "L2"]] = "Linf"
+    eps: ClassVar[str]
+    """The default radius, exactly as written, for example ``8/255``."""
+    attack: ClassVar[Inner]
+    """Steps and step size of attacks that leave them unset, at the default eps."""
+    suite: ClassVar[tuple[str, ...]] = ("fgsm", "pgd", "cw-pgd", "tpgd")
+    """The standard suite: the attacks of a run that names none."""
+    backbone: ClassVar[str]
+    """The name of the default backbone."""
+    recipes: ClassVar[Mapping[str, Recipe]]
+    """``paper``: the study's settings. ``quick``: a good network in minutes."""
+    default_recipe: ClassVar[str] = "paper"
+
+    @abstractmethod
+    def load(self, split: Split, root: Path | None) -> Examples:
+        """Return a split. ``root`` is the user's data folder, or None to use the cache and download into it.
+
+        Raises:
+            CwbenchError: the data are missing or damaged; the message says what to fetch and where to put it.
+        """
+
+
+class Backbone(Plugin):
+    """A network without its last layer. Normalisation of the images is part of it."""
+
+    @abstractmethod
+    def build(self, *, channels: int, size: int) -> Features:
+        """Return the network with fresh weights, for images (N, channels, size, size) in [0, 1].
+
+        Weights are drawn from PyTorch's global random numbers, which the harness seeds and restores around the call.
+
+        Raises:
+            CwbenchError: the network does not fit images of this size.
+        """

@@ -1,0 +1,36 @@
+"""The built-in plugins, registered through the same entry point and hooks as anybody's."""
+
+from cwbench.api import Attack, Backbone, Dataset, Defense
+from cwbench.attacks.cw_pgd import CWPGD
+from cwbench.attacks.fgsm import FGSM
+from cwbench.attacks.pgd import PGD
+from cwbench.attacks.tpgd import TemperaturePGD
+from cwbench.backbones.digits_cnn import DigitsCNN
+from cwbench.backbones.mnist_cnn import MnistCNN
+from cwbench.datasets.digits import Digits
+from cwbench.datasets.mnist import MNIST
+from cwbench.defenses.madry import Madry
+from cwbench.defenses.mart import MART
+from cwbench.defenses.standard import Standard
+from cwbench.defenses.trades import TRADES
+from cwbench.hookspecs import hookimpl
+
+
+@hookimpl
+def cwbench_attacks() -> list[type[Attack]]:
+    return [FGSM, PGD, TemperaturePGD, CWPGD]
+
+
+@hookimpl
+def cwbench_defenses() -> list[type[Defense]]:
+    return [Standard, Madry, TRADES, MART]
+
+
+@hookimpl
+def cwbench_datasets() -> list[type[Dataset]]:
+    return [Digits, MNIST]
+
+
+@hookimpl
+def cwbench_backbones() -> list[type[Backbone]]:
+    return [DigitsCNN, MnistCNN]

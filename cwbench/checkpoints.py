@@ -1,0 +1,153 @@
+"""The store of trained checkpoints, keyed by the digest of everything that determined them."""
+
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import platformdirs
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import load_file, save
+from torch import Tensor
+
+from cwbench import digest
+from cwbench.errors import CwbenchError
+from cwbench.files import write_atomically
+
+WEIGHTS, DESCRIPTION = "weights.safetensors", "checkpoint.json"
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """A trained classifier."""
+
+    identity: Mapping[str, Any]
+    """What determined it; its digest is the key."""
+    weights: Mapping[str, Tensor]
+    """The state of the classifier."""
+    record: Mapping[str, Any]
+    """What happened in training: loss per epoch, curves, the defense's last state, versions."""
+    cached: bool = False
+    """Whether it came from the store."""
+
+    @property
+    def digest(self) -> str:
+        return digest.of_json(self.identity)
+
+
+@dataclass(frozen=True)
+class Partial:
+    """A training between two epochs."""
+
+    tensors: Mapping[str, Tensor]
+    content: Mapping[str, Any]
+
+
+class Store:
+    """Checkpoints and unfinished trainings below a folder."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+
+    @classmethod
+    def default(cls) -> "Store":
+        """Return the store below CWBENCH_CACHE, or in the user's cache."""
+        named = os.environ.get("CWBENCH_CACHE")
+        return cls((Path(named) if named else platformdirs.user_cache_path("cwbench")) / "checkpoints")
+
+    def find(self, key: str) -> Checkpoint | None:
+        """Return the checkpoint of that digest, or None.
+
+        Raises:
+            CwbenchError: there is one, but it is damaged or something else.
+        """
+        folder = self.root / key
+        if not folder.exists():
+            return None
+        try:
+            content = json.loads((folder / DESCRIPTION).read_text(encoding="utf-8"))
+            found = digest.of_file(folder / WEIGHTS)
+            if found != content["sha256"]:
+                raise _DamagedError(f"its weights have sha256 {found[:12]}… instead of {content['sha256'][:12]}…")
+            if digest.of_json(content["identity"]) != key:
+                raise _DamagedError("it is the checkpoint of something else")
+            weights = load_file(folder / WEIGHTS)
+            return Checkpoint(content["identity"], weights, content["record"], cached=True)
+        except (OSError, ValueError, KeyError, TypeError, SafetensorError, _DamagedError) as error:
+            reason = f"{error} is missing in {DESCRIPTION}" if isinstance(error, KeyError) else str(error)
+            raise CwbenchError(
+                f"the cached checkpoint {folder} is damaged: {reason}", "remove that folder to train it again"
+            ) from None
+
+    def all(self) -> list[Checkpoint]:
+        """Return every sound checkpoint in the store; damaged ones are passed over."""
+        found = []
+        for folder in sorted(self.root.glob("*/")):
+            with suppress(CwbenchError):
+                checkpoint = self.find(folder.name)
+                if checkpoint:
+                    found.append(checkpoint)
+        return found
+
+    def save(self, checkpoint: Checkpoint) -> None:
+        """Keep a checkpoint. Of two processes that finish the same one, the first wins.
+
+        Raises:
+            CwbenchError: the store is not writable.
+        """
+        weights = save(dict(checkpoint.weights))
+        content = {
+            "identity": checkpoint.identity,
+            "record": checkpoint.record,
+            "sha256": digest.of_bytes(weights),
+        }
+        try:
+            self.root.mkdir(parents=True, exist_ok=True)
+            folder = Path(tempfile.mkdtemp(dir=self.root, prefix=".new-"))
+            try:
+                write_atomically(folder / WEIGHTS, weights)
+                write_atomically(folder / DESCRIPTION, json.dumps(content, indent=1).encode())
+                folder.chmod(0o755)
+                if not (self.root / checkpoint.digest).exists():
+                    folder.rename(self.root / checkpoint.digest)
+            finally:
+                shutil.rmtree(folder, ignore_errors=True)
+        except OSError as error:
+            raise CwbenchError(f"cannot write into {self.root}: {error.strerror}", "CWBENCH_CACHE names it") from None
+        self._partial_path(checkpoint.digest).unlink(missing_ok=True)
+
+    def save_partial(self, key: str, partial: Partial) -> None:
+        """Keep the state of a training between two epochs, in one file so that its parts always belong together."""
+        self.root.mkdir(parents=True, exist_ok=True)
+        tensors = {name: tensor.contiguous() for name, tensor in partial.tensors.items()}
+        write_atomically(self._partial_path(key), save(tensors, metadata={"content": json.dumps(partial.content)}))
+
+    def find_partial(self, key: str) -> Partial | None:
+        """Return the state that a killed training left, or None.
+
+        Raises:
+            CwbenchError: there is one, but it is damaged.
+        """
+        path = self._partial_path(key)
+        if not path.exists():
+            return None
+        try:
+            with safe_open(path, framework="pt") as file:
+                tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - it is no dict
+                return Partial(tensors, json.loads(file.metadata()["content"]))
+        except (OSError, ValueError, KeyError, TypeError, SafetensorError) as error:
+            raise CwbenchError(
+                f"the unfinished training {path} is damaged: {error}", "remove it to train from the beginning"
+            ) from None
+
+    def _partial_path(self, key: str) -> Path:
+        return self.root / f"{key}.unfinished.safetensors"
+
+
+class _DamagedError(Exception):
+    pass

@@ -1,0 +1,48 @@
+"""The command line: one file per group of commands, each importing what it needs only when it runs."""
+
+import sys
+
+import typer
+
+from cwbench.cli import catalogue, plugins, report, run, schema
+from cwbench.errors import CwbenchError
+
+app = typer.Typer(
+    name="cwbench",
+    help="How robust is an image classifier for each class?",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+app.command("run")(run.run)
+app.command("list")(catalogue.list_)
+app.command("show")(catalogue.show)
+app.command("schema")(schema.schema)
+app.add_typer(report.app, name="report")
+app.add_typer(plugins.app, name="plugins")
+
+
+@app.callback(invoke_without_command=True)
+def _options(version: bool = typer.Option(False, "--version", help="Print the version and exit.")) -> None:
+    if version:
+        from cwbench import __version__
+
+        typer.echo(f"cwbench {__version__}")
+        raise typer.Exit
+
+
+def main() -> None:
+    """Run the command line. Exit codes: 0 done, 1 a bug, 2 something the user can put right, 130 interrupted."""
+    try:
+        app()
+    except CwbenchError as error:
+        typer.echo(f"cwbench: {error}", err=True)
+        sys.exit(2)
+    except KeyboardInterrupt:
+        typer.echo(
+            "cwbench: interrupted; what was finished is kept, and the same command goes on from there",
+            err=True,
+        )
+        sys.exit(130)

@@ -1,0 +1,70 @@
+"""``cwbench report``: show, validate and compare."""
+
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+app = typer.Typer(help="Show, validate and compare reports.", no_args_is_help=True)
+
+Files = Annotated[list[Path], typer.Argument(help="report.json files.")]
+
+
+class Style(StrEnum):
+    """How tables are written."""
+
+    TERMINAL = "terminal"
+    MARKDOWN = "markdown"
+
+
+StyleOption = Annotated[Style, typer.Option("--format", help="terminal or markdown.")]
+
+
+@app.command()
+def show(files: Files, style: StyleOption = Style.TERMINAL) -> None:
+    """Print the class-wise table of each report."""
+    from cwbench.report import read_report
+    from cwbench.tables import report_table
+
+    typer.echo("\n\n".join(report_table(read_report(file), style) for file in files))
+
+
+@app.command()
+def validate(files: Files) -> None:
+    """Check version, schema, that all counts add up, and the predictions beside each report."""
+    from cwbench import sidecar
+    from cwbench.report import read_report
+
+    for file in files:
+        report = read_report(file)
+        columns = sidecar.read(report, file.parent)
+        if columns is not None:
+            sidecar.check(report, columns)
+        beside = "predictions agree" if columns is not None else "no predictions beside it"
+        typer.echo(f"{file}: valid, schema version {report.schema_version}, {beside}")
+
+
+@app.command()
+def compare(
+    first: Annotated[Path, typer.Argument(help="A report.")],
+    second: Annotated[Path, typer.Argument(help="Another report on the same classes.")],
+    condition: Annotated[
+        str | None, typer.Option(help="clean, or an attack that both have; all that both have by default.")
+    ] = None,
+    style: StyleOption = Style.TERMINAL,
+) -> None:
+    """Compare two reports class by class, with an exact paired test where both judged the same examples."""
+    from cwbench import sidecar
+    from cwbench.compare import compare as compared
+    from cwbench.compare import shared_conditions
+    from cwbench.report import read_report
+    from cwbench.tables import comparison_table
+
+    reports = read_report(first), read_report(second)
+    columns = sidecar.read(reports[0], first.parent), sidecar.read(reports[1], second.parent)
+    tables = []
+    for name in [condition] if condition else shared_conditions(*reports):
+        rows = compared(*reports, condition=name, columns=columns)
+        tables.append(f"{name}, % correct\n\n{comparison_table(rows, (reports[0].subject, reports[1].subject), style)}")
+    typer.echo("\n\n".join(tables))

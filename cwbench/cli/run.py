@@ -1,0 +1,80 @@
+"""``cwbench run``."""
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+
+def run(
+    defense: Annotated[str | None, typer.Option(help="NAME[:field=value,...], for example mart:beta=6.")] = None,
+    attack: Annotated[
+        list[str] | None,
+        typer.Option(help="NAME[:field=value,...]; may be given several times. Without it: the standard suite."),
+    ] = None,
+    dataset: Annotated[str | None, typer.Option(help="NAME[:field=value,...]; digits by default.")] = None,
+    data: Annotated[Path | None, typer.Option(help="The folder with the data; also CWBENCH_DATA.")] = None,
+    backbone: Annotated[str | None, typer.Option(help="NAME[:field=value,...]; the dataset's by default.")] = None,
+    recipe: Annotated[str | None, typer.Option(help="paper or quick; the dataset's default otherwise.")] = None,
+    set_: Annotated[
+        list[str] | None,
+        typer.Option("--set", metavar="FIELD=VALUE", help="Change the recipe: recipe.epochs=2."),
+    ] = None,
+    norm: Annotated[str | None, typer.Option(help="Linf or L2; the dataset's by default.")] = None,
+    eps: Annotated[str | None, typer.Option(help="Radius, kept exactly: 8/255. The dataset's by default.")] = None,
+    seed: Annotated[str | None, typer.Option(help="0 by default.")] = None,
+    limit: Annotated[str | None, typer.Option(help="Judge so many test examples, evenly over the classes.")] = None,
+    device: Annotated[str | None, typer.Option(help="auto, cpu, cuda, cuda:1, mps.")] = None,
+    batch_size: Annotated[str | None, typer.Option(help="Images in one forward pass of the evaluation.")] = None,
+    every: Annotated[str | None, typer.Option(help="Record class-wise accuracy after every so many epochs.")] = None,
+    out: Annotated[Path, typer.Option(help="Where the run's folder is made.")] = Path("runs"),
+    config: Annotated[Path | None, typer.Option(help="YAML with the same fields; options override it.")] = None,
+    json_: Annotated[bool, typer.Option("--json", help="Print the report as JSON and nothing else.")] = False,
+) -> None:
+    """Train a defense, or take it from the cache, attack it and report its robustness class by class."""
+    from cwbench.allocator import keep_freed_memory
+    from cwbench.checkpoints import Store
+    from cwbench.registry import installed
+    from cwbench.runner import run as do_run
+    from cwbench.spec import RunSpec, read_config, validated
+    from cwbench.tables import report_table
+
+    options: dict[str, Any] = {
+        "defense": defense,
+        "attacks": attack or None,
+        "dataset": dataset,
+        "data": data,
+        "backbone": backbone,
+        "recipe": recipe,
+        "set": _changes(set_),
+        "norm": norm,
+        "eps": eps,
+        "seed": seed,
+        "limit": limit,
+        "device": device,
+        "batch_size": batch_size,
+        "every": every,
+    }
+    content = read_config(config) if config else {}
+    content |= {name: value for name, value in options.items() if value is not None}
+    keep_freed_memory()
+    spec = validated(RunSpec, content, str(config or "the run"))
+    report, path = do_run(spec, registry=installed(), store=Store.default(), out=out)
+    if json_:
+        typer.echo(report.to_json(), nl=False)
+    else:
+        typer.echo(report_table(report))
+        typer.echo(f"\n{path}")
+
+
+def _changes(texts: list[str] | None) -> dict[str, Any] | None:
+    from cwbench.errors import CwbenchError
+    from cwbench.spec import read_value
+
+    changes: dict[str, Any] = {}
+    for text in texts or []:
+        name, equals, value = text.partition("=")
+        if not equals or not value:
+            raise CwbenchError(f"--set {text!r} is not FIELD=VALUE", "for example --set recipe.epochs=2")
+        changes[name] = read_value(value)
+    return changes or None

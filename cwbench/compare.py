@@ -1,0 +1,106 @@
+"""Two reports side by side: class by class, and paired where both judged the same examples."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from cwbench.errors import CwbenchError
+from cwbench.report import Report
+from cwbench.statistics import holm, mcnemar
+from cwbench.summarise import Ints
+
+Bools = np.ndarray[Any, np.dtype[np.bool_]]
+
+
+@dataclass(frozen=True)
+class Row:
+    """One class, or all of them."""
+
+    name: str
+    first: float | None
+    second: float | None
+    p_value: float | None
+    """Exact McNemar test, adjusted over the classes by Holm's method; None without paired predictions."""
+
+    @property
+    def difference(self) -> float | None:
+        return None if self.first is None or self.second is None else self.second - self.first
+
+
+def compare(
+    first: Report,
+    second: Report,
+    *,
+    condition: str,
+    columns: tuple[dict[str, Ints] | None, dict[str, Ints] | None] = (None, None),
+) -> list[Row]:
+    """Return a row for all examples and one for each class, under one condition that both reports have.
+
+    ``columns`` are the predictions beside each report. They are compared in pairs where both judged the same examples
+    of the same data.
+
+    Raises:
+        CwbenchError: other classes, another threat, or a condition that one of them lacks.
+    """
+    if first.dataset.classes != second.dataset.classes:
+        raise CwbenchError("the reports have different classes", "only results on one dataset can be compared")
+    if condition != "clean" and not _same_threat(first, second):
+        raise CwbenchError(
+            f"the reports have different threats: {first.threat.norm} {first.threat.eps} "
+            f"and {second.threat.norm} {second.threat.eps}",
+            "compare clean accuracy with --condition clean",
+        )
+    pairs = _paired(first, second, condition, columns)
+    p_values: list[float | None] = [None] * len(first.dataset.classes)
+    overall = None
+    if pairs:
+        labels, right_first, right_second = pairs
+        overall = _p_value(right_first, right_second)
+        present = sorted(set(labels.tolist()))
+        raw = [_p_value(right_first[labels == index], right_second[labels == index]) for index in present]
+        for index, value in zip(present, holm(raw), strict=True):
+            p_values[index] = value
+    rows = [Row("all", first.accuracy(condition), second.accuracy(condition), overall)]
+    both = zip(
+        first.class_accuracy(condition).items(),
+        second.class_accuracy(condition).values(),
+        p_values,
+        strict=True,
+    )
+    return rows + [Row(name, a, b, p) for (name, a), b, p in both]
+
+
+def shared_conditions(first: Report, second: Report) -> list[str]:
+    """Return the conditions that two reports have in common: clean, and attacks where the threat is the same."""
+    attacks = [label for label in first.labels() if label in second.labels()]
+    return ["clean", *(attacks if _same_threat(first, second) else [])]
+
+
+def _same_threat(first: Report, second: Report) -> bool:
+    a, b = first.threat, second.threat
+    return (a.norm, a.eps.value) == (b.norm, b.eps.value)
+
+
+def _p_value(first: Bools, second: Bools) -> float:
+    return mcnemar(int((first & ~second).sum()), int((second & ~first).sum()))
+
+
+def _paired(
+    first: Report,
+    second: Report,
+    condition: str,
+    columns: tuple[dict[str, Ints] | None, dict[str, Ints] | None],
+) -> tuple[Ints, Bools, Bools] | None:
+    """Return labels and, for each report, which examples are right; None where they cannot be paired."""
+    a, b = columns
+    same_data = first.dataset.digest == second.dataset.digest
+    if a is None or b is None or not same_data or not np.array_equal(a["ids"], b["ids"]):
+        return None
+    key_a, key_b = (_column(report, condition) for report in (first, second))
+    return a["labels"], a[key_a] == a["labels"], b[key_b] == b["labels"]
+
+
+def _column(report: Report, condition: str) -> str:
+    found = report.condition(condition)
+    return getattr(found, "label", "clean")

@@ -1,0 +1,95 @@
+"""Opening a split: loaded, checked and digested, so that what is judged is what was meant."""
+
+import hashlib
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from cwbench.api import Dataset, Examples, Split
+from cwbench.errors import CwbenchError
+
+CHUNK = 4096
+
+
+def open_split(dataset: Dataset, split: Split, root: Path | None) -> Examples:
+    """Load a split and check it.
+
+    Raises:
+        CwbenchError: missing or truncated data, a label that is no class, a pixel outside [0, 1].
+    """
+    examples = dataset.load(split, root)
+    expected = dataset.sizes[split]
+    subject = f"{dataset.name} ({split})"
+    if len(examples) != expected:
+        raise CwbenchError(
+            f"{subject} has {len(examples):,} examples instead of {expected:,}",
+            "the copy is truncated: fetch it again",
+        )
+    channels, size = dataset.shape
+    check_examples(examples, classes=len(dataset.classes), shape=(channels, size, size), subject=subject)
+    return examples
+
+
+def check_examples(examples: Examples, *, classes: int, shape: tuple[int, ...] | None, subject: str) -> None:
+    """Check labels and pixels.
+
+    Raises:
+        CwbenchError: names the first bad example.
+    """
+    labels = examples.labels
+    if labels.dtype != torch.int64 or labels.dim() != 1 or not len(labels):
+        raise CwbenchError(f"{subject}: labels must be a non-empty vector of int64, not {_described(labels)}")
+    bad = (labels < 0) | (labels >= classes)
+    if bad.any():
+        first = int(bad.nonzero()[0])
+        raise CwbenchError(
+            f"{subject}: example {first} has label {int(labels[first])}, but there are {classes} classes from 0"
+        )
+    for rows in torch.arange(len(labels)).split(CHUNK):
+        _check_images(examples.images(rows), rows, shape, subject)
+
+
+def _check_images(x: Tensor, rows: Tensor, shape: tuple[int, ...] | None, subject: str) -> None:
+    if not x.is_floating_point():
+        raise CwbenchError(f"{subject}: images are {x.dtype}", "convert them to floats in [0, 1], as x.float() / 255")
+    if len(x) != len(rows) or x.dim() < 2 or (shape and tuple(x.shape[1:]) != shape):
+        raise CwbenchError(f"{subject}: images are {_described(x)} instead of {len(rows)} of shape {shape}")
+    flat = x.flatten(1)
+    bad = ~((flat >= 0) & (flat <= 1)).all(1)
+    if bad.any():
+        position = int(bad.nonzero()[0])
+        low, high = flat[position].aminmax()
+        raise CwbenchError(
+            f"{subject}: example {int(rows[position])} has pixels from {float(low):g} to {float(high):g}",
+            "images must be finite and in [0, 1]: divide by 255, and leave normalisation to the model",
+        )
+
+
+def digest(examples: Examples) -> str:
+    """Return the sha256 of all labels and images, read in chunks."""
+    state = hashlib.sha256(examples.labels.cpu().numpy().tobytes())
+    for rows in torch.arange(len(examples)).split(CHUNK):
+        images = examples.images(rows).cpu().contiguous()
+        state.update(f"{images.dtype}{tuple(images.shape[1:])}".encode())
+        state.update(images.numpy().data)
+    return state.hexdigest()
+
+
+def chosen_rows(labels: Tensor, limit: int | None) -> Tensor:
+    """Return which examples are judged: all, or ``limit`` of them dealt out evenly over the classes.
+
+    Each class gives its first examples in the order of the dataset, so that the choice needs no random numbers and
+    a larger limit contains the smaller one.
+    """
+    if limit is None or limit >= len(labels):
+        return torch.arange(len(labels))
+    order = torch.argsort(labels, stable=True)
+    _, counts = torch.unique_consecutive(labels[order], return_counts=True)
+    turn = torch.cat([torch.arange(int(count)) for count in counts])  # 0 for the first of each class, and so on
+    dealt = order[torch.argsort(turn, stable=True)]
+    return dealt[:limit].sort().values
+
+
+def _described(tensor: Tensor) -> str:
+    return f"{tensor.dtype} of shape {tuple(tensor.shape)}"

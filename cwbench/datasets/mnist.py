@@ -1,0 +1,60 @@
+"""MNIST, in torchvision's layout."""
+
+from pathlib import Path
+from typing import final
+from urllib.error import URLError
+
+import platformdirs
+
+from cwbench.api import Dataset, Examples, Split, TensorExamples
+from cwbench.errors import CwbenchError
+from cwbench.recipe import SGD, Adam, Inner, MultiStep, OneCycle, Recipe
+
+
+@final
+class MNIST(Dataset):
+    """60,000 + 10,000 handwritten digits, 28×28 grey pixels, with the study's settings (section 3)."""
+
+    name = "mnist"
+    reference = "LeCun, Bottou, Bengio & Haffner 1998, Gradient-Based Learning Applied to Document Recognition"
+    classes = tuple(str(digit) for digit in range(10))
+    shape = (1, 28)
+    sizes = {"train": 60_000, "test": 10_000}
+    eps = "0.3"
+    attack = Inner(steps=40, step_size=0.01)
+    backbone = "mnist-cnn"
+    recipes = {
+        "paper": Recipe(
+            epochs=100,
+            lr=0.01,
+            optimizer=SGD(weight_decay=2e-4),
+            schedule=MultiStep(milestones=(55, 75, 90)),
+            inner=(Inner(steps=40, step_size=0.01),),
+            judge_epoch=75,
+        ),
+        "quick": Recipe(
+            epochs=6,
+            lr=2e-3,
+            optimizer=Adam(),
+            schedule=OneCycle(),
+            inner=(Inner(steps=1, step_size=0.375), Inner(steps=3, step_size=0.15, from_epoch=3)),
+            eps_warmup=2,
+        ),
+    }
+
+    def load(self, split: Split, root: Path | None) -> Examples:
+        from torchvision.datasets import MNIST as Source  # noqa: N811, PLC0415 - slow to import, needed here alone
+
+        folder = root or platformdirs.user_cache_path("cwbench") / "data"
+        place = f"put torchvision's files into {folder / 'MNIST' / 'raw'}, or name the folder above MNIST with --data"
+        try:
+            source = Source(folder, train=split == "train", download=root is None)
+        except (URLError, ConnectionError, TimeoutError) as error:
+            raise CwbenchError(f"mnist could not be downloaded: {error}", place) from None
+        except RuntimeError as error:
+            reason = "not found" if "not found" in str(error).lower() else str(error).splitlines()[0]
+            raise CwbenchError(f"mnist in {folder}: {reason}", place) from None
+        except (ValueError, AssertionError, EOFError, OSError, TypeError) as error:
+            reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+            raise CwbenchError(f"mnist in {folder} is damaged: {reason}", f"remove it and {place}") from None
+        return TensorExamples(source.data.unsqueeze(1).float() / 255, source.targets.long())

@@ -1,0 +1,190 @@
+"""The run as it will be done: every name resolved, every unset field filled, every combination checked."""
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+
+import torch
+from pydantic import JsonValue
+
+from cwbench.api import Attack, Backbone, Dataset, Defense, Plugin
+from cwbench.errors import CwbenchError, did_you_mean
+from cwbench.exact import Exact
+from cwbench.recipe import Inner, Recipe
+from cwbench.registry import Registry
+from cwbench.spec import PluginSpec, RunSpec, validated
+from cwbench.threat import Threat, make_threat
+
+P = TypeVar("P", bound=Plugin)
+DEFAULT_BATCH = 256
+
+
+@dataclass(frozen=True)
+class PlannedAttack:
+    """An attack with nothing left unset, under the label that the user knows it by."""
+
+    label: str
+    attack: Attack
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A resolved run."""
+
+    dataset: Dataset
+    root: Path | None
+    threat: Threat
+    defense: Defense
+    backbone: Backbone
+    recipe_name: str
+    """The recipe, with ``*`` behind it where the user changed a number."""
+    recipe: Recipe
+    inner_scale: float
+    """What the recipe's inner step sizes are multiplied with: this run's eps over the dataset's."""
+    attacks: tuple[PlannedAttack, ...]
+    seed: int
+    limit: int | None
+    device: torch.device
+    batch_size: int
+    every: int | None
+    registry: Registry
+
+
+def make_plan(spec: RunSpec, registry: Registry) -> Plan:
+    """Resolve a run.
+
+    Raises:
+        CwbenchError: an unknown name or field, a value out of range, or parts that do not fit together.
+    """
+    dataset = _build(registry.dataset(spec.dataset.name), spec.dataset, "dataset")
+    threat = dataset_threat(dataset, spec.norm, spec.eps)
+    backbone_spec = spec.backbone or PluginSpec(name=dataset.backbone)
+    recipe_name = spec.recipe or dataset.default_recipe
+    if recipe_name not in dataset.recipes:
+        raise CwbenchError(f"{dataset.name} has no recipe {recipe_name!r}", did_you_mean(recipe_name, dataset.recipes))
+    chosen = spec.attacks or tuple(PluginSpec.model_validate(text) for text in dataset.suite)
+    return Plan(
+        dataset=dataset,
+        root=data_root(spec.data),
+        threat=threat,
+        defense=_build(registry.defense(spec.defense.name), spec.defense, "defense"),
+        backbone=_build(registry.backbone(backbone_spec.name), backbone_spec, "backbone"),
+        recipe_name=recipe_name + "*" * bool(spec.set),
+        recipe=changed_recipe(dataset.recipes[recipe_name], spec.set),
+        inner_scale=_scale(threat, dataset),
+        attacks=plan_attacks(chosen, registry, default_attack(dataset, threat)),
+        seed=spec.seed,
+        limit=spec.limit,
+        device=choose_device(spec.device),
+        batch_size=spec.batch_size or DEFAULT_BATCH,
+        every=spec.every,
+        registry=registry,
+    )
+
+
+def plan_attacks(specs: tuple[PluginSpec, ...], registry: Registry, default: Inner) -> tuple[PlannedAttack, ...]:
+    """Resolve attacks and fill what they leave unset.
+
+    Raises:
+        CwbenchError: an unknown name or field, a value out of range, or the same attack twice.
+    """
+    planned = [
+        PlannedAttack(str(spec), filled(_build(registry.attack(spec.name), spec, "attack"), default)) for spec in specs
+    ]
+    labels = [attack.label for attack in planned]
+    for label in labels:
+        if labels.count(label) > 1:
+            raise CwbenchError(f"attack {label!r} is given {labels.count(label)} times", "give each attack once")
+    return tuple(planned)
+
+
+def dataset_threat(dataset: Dataset, norm: str | None, eps: object) -> Threat:
+    """Return the threat of a run: the dataset's, unless norm and eps say otherwise.
+
+    Raises:
+        CwbenchError: a bad eps or norm, or another norm without an eps.
+    """
+    if norm and norm != dataset.norm and eps is None:
+        raise CwbenchError(f"{dataset.name} has no default eps for {norm}", "give one with --eps")
+    return make_threat(norm or dataset.norm, dataset.eps if eps is None else eps)
+
+
+def default_attack(dataset: Dataset, threat: Threat) -> Inner:
+    """Return the steps and step size of attacks that leave them unset, under this run's threat."""
+    steps = dataset.attack.steps
+    if threat.norm != dataset.norm:  # the study has no setting: the customary 2.5 eps over all steps
+        return Inner(steps=steps, step_size=2.5 * threat.radius / steps)
+    return Inner(steps=steps, step_size=dataset.attack.step_size * _scale(threat, dataset))
+
+
+def choose_device(name: str) -> torch.device:
+    """Return the device that was asked for; ``auto`` is CUDA where there is one, else the CPU.
+
+    Raises:
+        CwbenchError: the name is none of PyTorch's, or this machine has no such device.
+    """
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        device = torch.device(name)
+        torch.empty(0, device=device)
+    except (RuntimeError, AssertionError) as error:
+        raise CwbenchError(
+            f"device {name!r} cannot be used: {str(error).splitlines()[0]}", "try --device cpu"
+        ) from None
+    return device
+
+
+def data_root(given: Path | None) -> Path | None:
+    """Return the folder with the data: the one given, else that of CWBENCH_DATA, else None for the cache.
+
+    Raises:
+        CwbenchError: the folder does not exist.
+    """
+    named = given or (Path(os.environ["CWBENCH_DATA"]) if os.environ.get("CWBENCH_DATA") else None)
+    if named and not named.is_dir():
+        raise CwbenchError(f"the data folder {named} does not exist", "--data or CWBENCH_DATA names it")
+    return named
+
+
+def changed_recipe(recipe: Recipe, changes: Mapping[str, JsonValue]) -> Recipe:
+    """Return the recipe with some fields changed, such as ``{"recipe.epochs": 2, "recipe.optimizer.momentum": 0}``.
+
+    Raises:
+        CwbenchError: an unknown field, or a recipe that no longer holds together.
+    """
+    content: dict[str, Any] = recipe.model_dump(mode="json")
+    for path, value in changes.items():
+        head, *keys = path.split(".")
+        if head != "recipe" or not keys:
+            raise CwbenchError(f"cannot set {path!r}", "fields of the recipe are set as recipe.epochs=2")
+        place = content
+        for key in keys[:-1]:
+            place = place.get(key) if isinstance(place, dict) else None  # type: ignore[assignment]
+        if not isinstance(place, dict):
+            raise CwbenchError(f"the recipe has no {path!r}", did_you_mean(keys[0], content))
+        if keys[-1] not in place:
+            raise CwbenchError(f"the recipe has no {path!r}", did_you_mean(keys[-1], place))
+        place[keys[-1]] = value
+    return validated(Recipe, content, "the recipe")
+
+
+def _build(cls: type[P], spec: PluginSpec, kind: str) -> P:
+    return validated(cls, spec.fields, f"{kind} {spec.name}")
+
+
+def filled(attack: Attack, default: Inner) -> Attack:
+    """Return the attack with unset ``steps`` and ``step_size`` taken from ``default``."""
+    unset: dict[str, float] = {
+        name: getattr(default, name)
+        for name in ("steps", "step_size")
+        if name in type(attack).model_fields and getattr(attack, name) is None
+    }
+    return attack.model_copy(update=unset)
+
+
+def _scale(threat: Threat, dataset: Dataset) -> float:
+    """Return this run's eps over the dataset's: exactly 1 where they are the same."""
+    return threat.radius / Exact.model_validate(dataset.eps).value

@@ -1,0 +1,186 @@
+"""Discovery of plugins: a broken one is reported by name, distribution and reason, and the others go on working."""
+
+import inspect
+import os
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from importlib.metadata import EntryPoint, entry_points
+from typing import Any, cast
+
+import pluggy
+
+from cwbench import hookspecs
+from cwbench.api import Access, Attack, Backbone, Dataset, Defense, Plugin
+
+KINDS: dict[str, type[Plugin]] = {
+    "attack": Attack,
+    "defense": Defense,
+    "dataset": Dataset,
+    "backbone": Backbone,
+}
+BUILTIN = "builtin"
+
+
+@dataclass(frozen=True)
+class Origin:
+    """Where a plugin comes from."""
+
+    plugin: str
+    """The name of the entry point."""
+    distribution: str
+    version: str
+
+
+@dataclass(frozen=True)
+class Failure:
+    """A plugin, or one class of a plugin, that cannot be used."""
+
+    origin: Origin
+    reason: str
+
+    def __str__(self) -> str:
+        return f"plugin {self.origin.plugin} of {self.origin.distribution} {self.origin.version}: {self.reason}"
+
+
+@dataclass(frozen=True)
+class Offer:
+    """A sound class that a plugin offers."""
+
+    kind: str
+    cls: type[Plugin]
+    origin: Origin
+
+
+@dataclass
+class Discovery:
+    """What discovery found."""
+
+    origins: list[Origin] = field(default_factory=list)
+    offers: list[Offer] = field(default_factory=list)
+    failures: list[Failure] = field(default_factory=list)
+
+
+def discover(limit: str | None = None) -> Discovery:
+    """Load every installed plugin of the entry-point group ``cwbench``, built-ins first, then by distribution.
+
+    ``limit`` is the value of ``CWBENCH_PLUGINS``: a comma-separated list of the plugins (entry points or
+    distributions) to load besides the built-ins; empty for the built-ins alone, None for all.
+    """
+    found = Discovery()
+    manager = pluggy.PluginManager(hookspecs.PROJECT)
+    manager.add_hookspecs(hookspecs)
+    for origin, entry in _entries():
+        if limit is None or origin.plugin == BUILTIN or {origin.plugin, origin.distribution} & _names(limit):
+            found.origins.append(origin)
+            _load(manager, origin, entry, found)
+    for name in sorted(_names(limit or "")):
+        if not any(name in (origin.plugin, origin.distribution) for origin in found.origins):
+            missing = Origin(name, "?", "?")
+            found.failures.append(Failure(missing, "named in CWBENCH_PLUGINS, but no such plugin is installed"))
+    return found
+
+
+def discover_installed() -> Discovery:
+    """Discover within the limits of the environment variable ``CWBENCH_PLUGINS``."""
+    return discover(os.environ.get("CWBENCH_PLUGINS"))
+
+
+def _names(limit: str) -> set[str]:
+    return {name.strip() for name in limit.split(",") if name.strip()}
+
+
+def _entries() -> list[tuple[Origin, EntryPoint]]:
+    """Return the entry points, each once even when a distribution lies twice on the path."""
+    found: dict[Origin, EntryPoint] = {}
+    for entry in entry_points(group=hookspecs.PROJECT):
+        dist = entry.dist
+        origin = Origin(entry.name, dist.name if dist else "?", dist.version if dist else "?")
+        found.setdefault(origin, entry)
+    return sorted(found.items(), key=lambda item: (item[0].plugin != BUILTIN, item[0].distribution, item[0].plugin))
+
+
+def _load(manager: pluggy.PluginManager, origin: Origin, entry: EntryPoint, found: Discovery) -> None:
+    def fail(reason: str) -> None:
+        found.failures.append(Failure(origin, reason))
+
+    try:
+        plugin = entry.load()
+    except (Exception, SystemExit) as error:  # noqa: BLE001 - whatever a third party's import does, others go on
+        return fail(f"import of {entry.value} failed: {_first_line(error)}")
+    unmarked = [name for name in _hook_names(plugin) if manager.parse_hookimpl_opts(plugin, name) is None]
+    if unmarked:
+        return fail(f"{', '.join(unmarked)} is not marked with @cwbench.hookimpl and would never be called")
+    try:
+        manager.register(plugin, name=f"{origin.distribution}:{origin.plugin}")
+        manager.check_pending()
+    except (pluggy.PluginValidationError, ValueError) as error:
+        if manager.is_registered(plugin):
+            manager.unregister(plugin)
+        return fail(_first_line(error))
+    calls = manager.get_hookcallers(plugin)
+    if not calls:
+        return fail("it implements no cwbench hook")
+    for call in calls:
+        kind = call.name.removeprefix("cwbench_").removesuffix("s")
+        (implementation,) = [impl for impl in call.get_hookimpls() if impl.plugin is plugin]
+        try:
+            classes = list(cast("Iterable[Any]", implementation.function()))
+        except Exception as error:  # noqa: BLE001 - see above
+            fail(f"{call.name} raised {_first_line(error)}")
+            continue
+        for cls in classes:
+            _offer(kind, cls, origin, found)
+    return None
+
+
+def _offer(kind: str, cls: Any, origin: Origin, found: Discovery) -> None:
+    wrong = flaws(kind, cls)
+    if not wrong:
+        rivals = [offer for offer in found.offers if offer.kind == kind and offer.cls.name == cls.name]
+        wrong = [f"the name {cls.name!r} is taken by {rival.origin.distribution}" for rival in rivals]
+    if wrong:
+        label = cls.__name__ if isinstance(cls, type) else repr(cls)
+        found.failures.append(Failure(origin, f"{kind} {label} is left out: {'; '.join(wrong)}"))
+    else:
+        found.offers.append(Offer(kind, cls, origin))
+
+
+def flaws(kind: str, cls: Any) -> list[str]:
+    """Return what is wrong with a class that a plugin offers, in words."""
+    base = KINDS[kind]
+    if not isinstance(cls, type) or not issubclass(cls, base):
+        return [f"it is no subclass of cwbench.api.{base.__name__}"]
+    missing = [name for name in _declared(base) if not hasattr(cls, name)]
+    if missing:
+        return [f"it does not set {', '.join(missing)}"]
+    found = []
+    if inspect.isabstract(cls):
+        found.append(f"it does not define {', '.join(sorted(cls.__abstractmethods__))}")
+    if not re.fullmatch(r"[a-z0-9][a-z0-9-]*", str(cls.name)):
+        found.append(f"its name {cls.name!r} must be lower-case letters, digits and hyphens")
+    if not str(cls.reference).strip():
+        found.append("its reference must be a citation")
+    if issubclass(cls, Attack) and cls.access not in list(Access):
+        found.append(f"its access {cls.access!r} must be a value of cwbench.api.Access")
+    if issubclass(cls, Dataset):
+        members = sorted(index for group in cls.superclasses.values() for index in group)
+        if cls.superclasses and members != list(range(len(cls.classes))):
+            found.append("its superclasses must hold every class exactly once")
+        if cls.default_recipe not in cls.recipes:
+            found.append(f"its default_recipe {cls.default_recipe!r} is not among its recipes")
+    return found
+
+
+def _declared(base: type[Plugin]) -> Iterable[str]:
+    """Return the class attributes that a kind of plugin declares."""
+    return [name for cls in reversed(base.__mro__) if issubclass(cls, Plugin) for name in cls.__class_vars__]
+
+
+def _hook_names(plugin: object) -> list[str]:
+    return [name for name in dir(plugin) if name.startswith("cwbench_") and callable(getattr(plugin, name))]
+
+
+def _first_line(error: BaseException) -> str:
+    text = str(error).strip().splitlines()
+    return f"{type(error).__name__}: {text[0]}" if text else type(error).__name__

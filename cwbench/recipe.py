@@ -1,0 +1,117 @@
+"""Training recipes: every number that a training depends on, apart from the defense and the threat."""
+
+import math
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from cwbench.exact import Number
+
+Count = Annotated[int, Field(ge=1)]
+Positive = Annotated[Number, Field(gt=0)]
+
+
+class _Closed(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+
+class SGD(_Closed):
+    """Stochastic gradient descent with momentum, as in torch.optim.SGD."""
+
+    kind: Literal["sgd"] = "sgd"
+    momentum: Annotated[Number, Field(ge=0, lt=1)] = 0.9
+    weight_decay: Annotated[Number, Field(ge=0)] = 0.0
+    nesterov: bool = False
+
+
+class Adam(_Closed):
+    """Adam (Kingma & Ba 2015), as in torch.optim.Adam."""
+
+    kind: Literal["adam"] = "adam"
+    weight_decay: Annotated[Number, Field(ge=0)] = 0.0
+
+
+class MultiStep(_Closed):
+    """The rate is multiplied by ``factor`` at each milestone: after that many epochs have been trained."""
+
+    kind: Literal["multi-step"] = "multi-step"
+    milestones: tuple[Count, ...] = ()
+    factor: Positive = 0.1
+
+    def rate(self, done: float, epochs: int) -> float:
+        del epochs
+        return float(self.factor ** sum(done >= milestone for milestone in self.milestones))
+
+
+class OneCycle(_Closed):
+    """Linear from 0 to the peak and back to 0, the peak at ``peak_at`` of the training (Smith & Topin 2018)."""
+
+    kind: Literal["one-cycle"] = "one-cycle"
+    peak_at: Annotated[Number, Field(gt=0, lt=1)] = 0.4
+
+    def rate(self, done: float, epochs: int) -> float:
+        progress = done / epochs
+        return min(progress / self.peak_at, (1 - progress) / (1 - self.peak_at))
+
+
+class Cosine(_Closed):
+    """Half a cosine from the peak to 0 (Loshchilov & Hutter 2017, without restarts)."""
+
+    kind: Literal["cosine"] = "cosine"
+
+    def rate(self, done: float, epochs: int) -> float:
+        return 0.5 * (1 + math.cos(math.pi * done / epochs))
+
+
+class Inner(_Closed):
+    """The inner maximisation from one epoch on.
+
+    ``step_size`` is stated at the dataset's own eps and scales with the eps of the epoch: 1.25 eps stays 1.25 eps
+    under ``--eps`` and while eps rises.
+    """
+
+    steps: Count
+    step_size: Positive
+    from_epoch: Annotated[int, Field(ge=0)] = 0
+    """The number of epochs trained before this stage begins."""
+
+
+class Recipe(_Closed):
+    """How a backbone is trained on a dataset."""
+
+    epochs: Count
+    batch_size: Count = 128
+    lr: Positive
+    """The peak learning rate; the schedule multiplies it."""
+    optimizer: SGD | Adam = Field(discriminator="kind")
+    schedule: MultiStep | OneCycle | Cosine = Field(discriminator="kind")
+    inner: tuple[Inner, ...] = Field(min_length=1)
+    eps_warmup: Annotated[Number, Field(ge=0)] = 0.0
+    """Epochs over which eps rises linearly from 0; without it, training at eps 0.3 on MNIST sits at chance for long."""
+    judge_epoch: Count | None = None
+    """The epoch whose weights are judged, as the study does (epoch 75 of 100); the last one if null."""
+
+    @model_validator(mode="after")
+    def _consistent(self) -> "Recipe":
+        if self.judge_epoch is not None and self.judge_epoch > self.epochs:
+            raise ValueError(f"judge_epoch {self.judge_epoch} is past the last of {self.epochs} epochs")
+        if isinstance(self.schedule, MultiStep):
+            late = [milestone for milestone in self.schedule.milestones if milestone >= self.epochs]
+            if late:
+                raise ValueError(f"milestones {late} are past the end of {self.epochs} epochs and would never act")
+        starts = [stage.from_epoch for stage in self.inner]
+        if starts[0] != 0 or sorted(set(starts)) != starts:
+            raise ValueError(f"inner stages must begin at epoch 0 and ascend, not {starts}")
+        return self
+
+    def learning_rate(self, done: float) -> float:
+        """Return the learning rate after ``done`` epochs, a fraction within an epoch."""
+        return self.lr * self.schedule.rate(done, self.epochs)
+
+    def inner_at(self, done: float) -> Inner:
+        """Return the inner maximisation after ``done`` epochs."""
+        return [stage for stage in self.inner if stage.from_epoch <= done][-1]
+
+    def eps_share(self, done: float) -> float:
+        """Return the share of eps in force after ``done`` epochs: above 0, at most 1."""
+        return 1.0 if done >= self.eps_warmup else max(done / self.eps_warmup, 1e-3)

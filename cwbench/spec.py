@@ -1,0 +1,179 @@
+"""What the user asked for: names and parameters, from the command line, YAML or JSON, through one parser."""
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal, TypeVar
+
+import yaml
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    JsonValue,
+    ValidationError,
+    model_validator,
+)
+
+from cwbench.errors import CwbenchError, did_you_mean
+from cwbench.exact import Exact
+
+M = TypeVar("M", bound=BaseModel)
+
+
+class PluginSpec(BaseModel):
+    """A name with the fields that were set: ``pgd:steps=50,restarts=10``."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    name: str
+    fields: dict[str, JsonValue] = {}
+
+    @model_validator(mode="before")
+    @classmethod
+    def _read(cls, data: Any) -> Any:
+        if isinstance(data, str):
+            return parse_plugin(data)
+        if isinstance(data, dict) and "name" in data and not set(data) <= {"name", "fields"}:
+            return {"name": data["name"], "fields": {key: data[key] for key in data if key != "name"}}
+        return data
+
+    def __str__(self) -> str:
+        """Return the text that parses to this spec, fields sorted by name."""
+        fields = ",".join(f"{key}={_written(value)}" for key, value in sorted(self.fields.items()))
+        return f"{self.name}:{fields}" if fields else self.name
+
+
+def parse_plugin(text: str) -> dict[str, Any]:
+    """Read ``name:field=value,...``; values are JSON where they parse as JSON, and text otherwise.
+
+    Raises:
+        ValueError: a field without a value or set twice.
+    """
+    name, _, rest = text.strip().partition(":")
+    fields: dict[str, JsonValue] = {}
+    for part in _split(rest):
+        key, equals, value = part.partition("=")
+        key = key.strip()
+        if not equals or not key or not value.strip():
+            raise ValueError(f"{part!r} in {text!r} is not field=value")
+        if key in fields:
+            raise ValueError(f"{key!r} is set twice in {text!r}")
+        fields[key] = read_value(value.strip())
+    return {"name": name.strip(), "fields": fields}
+
+
+def read_value(text: str) -> JsonValue:
+    """Return the JSON value that ``text`` spells, or the text itself, such as ``8/255`` or a path."""
+    try:
+        value: JsonValue = json.loads(text, parse_constant=lambda constant: constant)
+    except ValueError:
+        return text
+    return value
+
+
+def _written(value: JsonValue) -> str:
+    plain = isinstance(value, str) and read_value(value) == value and not set(value) & set(',[]{}"')
+    return str(value) if plain else json.dumps(value, separators=(",", ":"))
+
+
+def _split(text: str) -> list[str]:
+    """Split at commas outside brackets and quotes: a list is one value."""
+    parts, depth, quoted = [""], 0, False
+    for letter in text:
+        if letter == '"':
+            quoted = not quoted
+        depth += (letter in "[{") - (letter in "]}") if not quoted else 0
+        if letter == "," and not depth and not quoted:
+            parts.append("")
+        else:
+            parts[-1] += letter
+    return [part for part in parts if part.strip()] if text.strip() else []
+
+
+def _one_or_many(value: Any) -> Any:
+    return [value] if isinstance(value, str | dict | PluginSpec) else value
+
+
+class RunSpec(BaseModel):
+    """One run, as asked for. Fields left at None take the dataset's defaults."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+    defense: PluginSpec
+    attacks: Annotated[tuple[PluginSpec, ...], BeforeValidator(_one_or_many)] = ()
+    """Empty: the dataset's standard suite."""
+    dataset: PluginSpec = PluginSpec(name="digits")
+    data: Path | None = None
+    """The folder with the data; None for the environment variable CWBENCH_DATA, or the user's cache."""
+    backbone: PluginSpec | None = None
+    recipe: str | None = None
+    set: dict[str, JsonValue] = {}
+    """Changes to the recipe, such as ``{"recipe.epochs": 2}``."""
+    norm: Literal["Linf", "L2"] | None = None
+    eps: Exact | None = None
+    seed: Annotated[int, Field(ge=0, lt=2**63)] = 0
+    limit: Annotated[int, Field(ge=1)] | None = None
+    """Judge this many test examples only, evenly over the classes."""
+    device: str = "auto"
+    batch_size: Annotated[int, Field(ge=1)] | None = None
+    """Examples in one forward pass of the evaluation."""
+    every: Annotated[int, Field(ge=1)] | None = None
+    """Record class-wise accuracy after every so many epochs of training."""
+
+
+def validated(model: type[M], data: Any, subject: str) -> M:
+    """Validate ``data`` and turn pydantic's complaint into one line.
+
+    Raises:
+        CwbenchError: names the subject, the field and what is wrong with it.
+    """
+    try:
+        return model.model_validate(data)
+    except ValidationError as error:
+        raise explained(error, model, subject) from None
+
+
+def explained(error: ValidationError, model: type[BaseModel], subject: str) -> CwbenchError:
+    """Return pydantic's first complaint as one line with a hint."""
+    first = error.errors()[0]
+    where = ".".join(str(part) for part in first["loc"])
+    if first["type"] == "extra_forbidden":
+        known = model.model_fields if len(first["loc"]) == 1 else ()
+        unknown = str(first["loc"][-1])
+        return CwbenchError(f"{subject} has no field {where!r}", did_you_mean(unknown, known) if known else None)
+    if first["type"] == "missing":
+        return CwbenchError(f"{subject} needs {where!r}")
+    reason = first["msg"].removeprefix("Value error, ")
+    given = first["input"]
+    shown = f", not {given!r}" if isinstance(given, int | float | str) and repr(given) not in reason else ""
+    return CwbenchError(f"{subject}: {where + ': ' if where else ''}{reason}{shown}")
+
+
+def read_config(path: Path) -> dict[str, Any]:
+    """Read a run file: YAML whose keys are the fields of :class:`RunSpec`.
+
+    Raises:
+        CwbenchError: the file cannot be read, is no YAML or no mapping, or sets a key twice.
+    """
+    try:
+        content = yaml.load(path.read_text(encoding="utf-8"), Loader=_UniqueKeys)  # noqa: S506 - a SafeLoader
+    except (OSError, UnicodeDecodeError) as error:
+        raise CwbenchError(f"cannot read {path}: {error}") from None
+    except yaml.YAMLError as error:
+        raise CwbenchError(f"{path} is not valid YAML: {' '.join(str(error).split())}") from None
+    if not isinstance(content, Mapping):
+        raise CwbenchError(f"{path} must hold a mapping such as 'defense: mart'")
+    return dict(content)
+
+
+class _UniqueKeys(yaml.SafeLoader):
+    """YAML's safe loader, except that a key given twice is an error and not the last one's win."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        keys = [self.construct_object(key, deep=True) for key, _ in node.value]
+        for position, key in enumerate(keys):
+            if key in keys[:position]:
+                raise yaml.constructor.ConstructorError(None, None, f"{key!r} is set twice", node.start_mark)
+        return super().construct_mapping(node, deep)

@@ -1,0 +1,85 @@
+"""Reports as tables, for a terminal and for Markdown."""
+
+from collections.abc import Sequence
+
+from tabulate import tabulate
+
+from cwbench.compare import Row
+from cwbench.report import Accuracy, Figures, Report
+
+FORMATS = {"terminal": "simple", "markdown": "github"}
+
+
+def report_table(report: Report, style: str = "terminal") -> str:
+    """Return the class-wise table of a report: accuracy in percent with its 95 % interval."""
+    columns: list[tuple[str, Figures]] = [("clean", report.clean.figures)]
+    columns += [(attack.label, attack.figures) for attack in report.attacks]
+    if len(report.attacks) > 1:
+        columns.append(("worst case", report.worst_case()))
+    rows = [
+        [
+            name,
+            report.dataset.n_per_class[index],
+            *(_accuracy(figures.classes[index]) for _, figures in columns),
+        ]
+        for index, name in enumerate(report.dataset.classes)
+    ]
+    for name in report.dataset.superclasses:
+        members = [figures.superclasses[name] for _, figures in columns]
+        rows.append([name, members[0].n, *map(_accuracy, members)])
+    overall = report.clean.figures.overall
+    rows.append(["overall", overall.n, *(_accuracy(figures.overall) for _, figures in columns)])
+    rows.append(["worst class", "", *(_worst(figures) for _, figures in columns)])
+    rows.append(["gap", "", *(_percent(figures.gap) for _, figures in columns)])
+    headers = ["class", "n", *(name for name, _ in columns)]
+    return f"{title(report)}\n\n{_table(rows, headers, style)}"
+
+
+def title(report: Report) -> str:
+    """Return one line that says what was judged on what under which threat."""
+    judged = sum(report.dataset.n_per_class)
+    share = f"{judged:,} of {report.dataset.n_available:,}" if report.dataset.limit else f"{judged:,}"
+    return (
+        f"{report.subject} on {report.dataset.name}, {report.threat.norm} eps {report.threat.eps}: "
+        f"% correct of {share} examples [95 % interval]"
+    )
+
+
+def comparison_table(rows: Sequence[Row], names: tuple[str, str], style: str = "terminal") -> str:
+    """Return two reports side by side: accuracy in percent, difference in points, p-value."""
+    cells = [
+        [
+            row.name,
+            _percent(row.first),
+            _percent(row.second),
+            "–" if row.difference is None else f"{100 * row.difference:+.1f}",
+            "–" if row.p_value is None else f"{row.p_value:.3g}",
+        ]
+        for row in rows
+    ]
+    return _table(cells, ["class", *names, "difference", "p (McNemar, Holm)"], style)
+
+
+def _table(rows: Sequence[Sequence[object]], headers: Sequence[str], style: str) -> str:
+    # Numbers arrive formatted; tabulate must not parse a class called "1e3" or "007" as one.
+    aligned = ["left", *["right"] * (len(headers) - 1)]
+    return tabulate(rows, headers, tablefmt=FORMATS[style], disable_numparse=True, colalign=aligned)
+
+
+def _percent(share: float | None) -> str:
+    return "–" if share is None else f"{100 * share:.1f}"
+
+
+def _accuracy(entry: Accuracy) -> str:
+    if entry.accuracy is None or entry.interval is None:
+        return "–"
+    low, high = entry.interval
+    return f"{100 * entry.accuracy:.1f} [{100 * low:.1f}, {100 * high:.1f}]"
+
+
+def _worst(figures: Figures) -> str:
+    worst = figures.worst_class
+    if worst is None:
+        return "–"
+    low, high = worst.interval
+    return f"{worst.name}: {100 * worst.accuracy:.1f} [{100 * low:.1f}, {100 * high:.1f}]"

@@ -1,0 +1,1 @@
+"""Training: from a recipe, a defense and a split to a checkpoint."""
