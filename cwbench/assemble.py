@@ -7,7 +7,7 @@ import torch
 from cwbench import data
 from cwbench.api import Dataset, Examples, Plugin
 from cwbench.checkpoints import Checkpoint
-from cwbench.evaluate import AttackOutcome, Outcomes
+from cwbench.evaluation import AttackOutcome, Outcomes
 from cwbench.exact import Exact
 from cwbench.plan import Plan
 from cwbench.provenance import provenance

@@ -71,8 +71,8 @@ def digest(examples: Examples) -> str:
     state = hashlib.sha256(examples.labels.cpu().numpy().tobytes())
     for rows in torch.arange(len(examples)).split(CHUNK):
         images = examples.images(rows).cpu().contiguous()
-        state.update(f"{images.dtype}{tuple(images.shape[1:])}".encode())
         state.update(images.numpy().data)
+    state.update(f"{images.dtype}{tuple(images.shape[1:])}".encode())
     return state.hexdigest()
 
 

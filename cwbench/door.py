@@ -14,7 +14,7 @@ from cwbench.api import Attack, Backbone, Dataset, Defense, Examples, Plugin, Te
 from cwbench.assemble import columns, dataset_record, report_of
 from cwbench.checkpoints import Store
 from cwbench.errors import CwbenchError
-from cwbench.evaluate import evaluate as judge
+from cwbench.evaluation import evaluate as judge
 from cwbench.model import Model, evaluating, placed
 from cwbench.plan import DEFAULT_BATCH, choose_device, data_root, dataset_threat, default_attack, plan_attacks
 from cwbench.recipe import Inner

@@ -2,6 +2,7 @@
 
 import os
 import tempfile
+from contextlib import suppress
 from pathlib import Path
 
 from cwbench.errors import CwbenchError
@@ -29,15 +30,16 @@ def write_atomically(path: Path, content: bytes) -> None:
 
 
 def require_writable(folder: Path, room: int) -> None:
-    """Check that ``room`` bytes can be written into a folder, which is made where it is missing.
+    """Check that ``room`` bytes can be written into a folder, or into one of that name where it is missing.
 
-    The bytes are really written and removed again: a quota or a read-only mount shows in no other way.
+    The bytes are really written, since a quota or a read-only mount shows in no other way; nothing of them stays.
 
     Raises:
         CwbenchError: they cannot.
     """
-    made = [parent for parent in (folder, *folder.parents) if not parent.exists()]
+    made: list[Path] = []
     try:
+        made = [parent for parent in (folder, *folder.parents) if not parent.exists()]
         folder.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=folder) as file:
             for _ in range(-(-room // (1 << 20))):
@@ -45,7 +47,8 @@ def require_writable(folder: Path, room: int) -> None:
             file.flush()
             os.fsync(file.fileno())
     except OSError as error:
-        for parent in made:
-            if parent.is_dir():
-                parent.rmdir()
         raise CwbenchError(f"cannot write into {folder}: {error.strerror or error}", "choose another folder") from None
+    finally:
+        for parent in made:
+            with suppress(OSError):  # it may never have been made
+                parent.rmdir()

@@ -107,7 +107,7 @@ def _load(manager: pluggy.PluginManager, origin: Origin, entry: EntryPoint, foun
     try:
         plugin = entry.load()
     except (Exception, SystemExit) as error:  # noqa: BLE001 - whatever a third party's import does, others go on
-        return fail(f"import of {entry.value} failed: {_first_line(error)}")
+        return fail(f"import of {entry.value} failed: {_one_line(error)}")
     unmarked = [name for name in _hook_names(plugin) if manager.parse_hookimpl_opts(plugin, name) is None]
     if unmarked:
         return fail(f"{', '.join(unmarked)} is not marked with @cwbench.hookimpl and would never be called")
@@ -117,7 +117,7 @@ def _load(manager: pluggy.PluginManager, origin: Origin, entry: EntryPoint, foun
     except (pluggy.PluginValidationError, ValueError) as error:
         if manager.is_registered(plugin):
             manager.unregister(plugin)
-        return fail(_first_line(error))
+        return fail(_one_line(error))
     calls = manager.get_hookcallers(plugin)
     if not calls:
         return fail("it implements no cwbench hook")
@@ -127,7 +127,7 @@ def _load(manager: pluggy.PluginManager, origin: Origin, entry: EntryPoint, foun
         try:
             classes = list(cast("Iterable[Any]", implementation.function()))
         except Exception as error:  # noqa: BLE001 - see above
-            fail(f"{call.name} raised {_first_line(error)}")
+            fail(f"{call.name} raised {_one_line(error)}")
             continue
         for cls in classes:
             _offer(kind, cls, origin, found)
@@ -181,6 +181,6 @@ def _hook_names(plugin: object) -> list[str]:
     return [name for name in dir(plugin) if name.startswith("cwbench_") and callable(getattr(plugin, name))]
 
 
-def _first_line(error: BaseException) -> str:
-    text = str(error).strip().splitlines()
-    return f"{type(error).__name__}: {text[0]}" if text else type(error).__name__
+def _one_line(error: BaseException) -> str:
+    text = " ".join(str(error).split())
+    return f"{type(error).__name__}: {text[:300]}" if text else type(error).__name__

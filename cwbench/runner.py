@@ -12,7 +12,7 @@ from cwbench.api import Examples
 from cwbench.assemble import columns, dataset_record, report_of, training_record
 from cwbench.checkpoints import Store
 from cwbench.errors import CwbenchError
-from cwbench.evaluate import evaluate
+from cwbench.evaluation import evaluate
 from cwbench.files import require_writable, write_atomically
 from cwbench.model import Classifier
 from cwbench.plan import Plan, default_attack, make_plan, plan_attacks

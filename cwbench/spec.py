@@ -74,22 +74,23 @@ def read_value(text: str) -> JsonValue:
 
 
 def _written(value: JsonValue) -> str:
-    plain = isinstance(value, str) and read_value(value) == value and not set(value) & set(',[]{}"')
-    return str(value) if plain else json.dumps(value, separators=(",", ":"))
+    plain = isinstance(value, str) and value == value.strip() != "" and not set(value) & set(',[]{}"')
+    return str(value) if plain and read_value(str(value)) == value else json.dumps(value, separators=(",", ":"))
 
 
 def _split(text: str) -> list[str]:
     """Split at commas outside brackets and quotes: a list is one value."""
-    parts, depth, quoted = [""], 0, False
+    parts, depth, quoted, escaped = [""], 0, False, False
     for letter in text:
-        if letter == '"':
+        if letter == '"' and not escaped:
             quoted = not quoted
+        escaped = letter == "\\" and quoted and not escaped
         depth += (letter in "[{") - (letter in "]}") if not quoted else 0
         if letter == "," and not depth and not quoted:
             parts.append("")
         else:
             parts[-1] += letter
-    return [part for part in parts if part.strip()] if text.strip() else []
+    return [part for part in parts if part.strip()]
 
 
 def _one_or_many(value: Any) -> Any:
@@ -137,7 +138,8 @@ def validated(model: type[M], data: Any, subject: str) -> M:
 
 def explained(error: ValidationError, model: type[BaseModel], subject: str) -> CwbenchError:
     """Return pydantic's first complaint as one line with a hint."""
-    first = error.errors()[0]
+    # An unknown field is the likely cause of a missing one, so it is told first.
+    first = min(error.errors(), key=lambda entry: entry["type"] != "extra_forbidden")
     where = ".".join(str(part) for part in first["loc"])
     if first["type"] == "extra_forbidden":
         known = model.model_fields if len(first["loc"]) == 1 else ()

@@ -7,6 +7,8 @@ import typer
 from cwbench.cli import catalogue, plugins, report, run, schema
 from cwbench.errors import CwbenchError
 
+INTERRUPTED = 130
+
 app = typer.Typer(
     name="cwbench",
     help="How robust is an image classifier for each class?",
@@ -40,9 +42,7 @@ def main() -> None:
     except CwbenchError as error:
         typer.echo(f"cwbench: {error}", err=True)
         sys.exit(2)
-    except KeyboardInterrupt:
-        typer.echo(
-            "cwbench: interrupted; what was finished is kept, and the same command goes on from there",
-            err=True,
-        )
-        sys.exit(130)
+    except SystemExit as stop:
+        if stop.code == INTERRUPTED:  # Typer turns ctrl-C into this, silently
+            typer.echo("cwbench: interrupted; finished epochs are kept, the same command goes on from there", err=True)
+        raise

@@ -80,8 +80,8 @@ def evaluate(
         CwbenchError: the model returns something else than finite logits (n, classes), or an attack returns something
             else than images of ball and box; the message names the first or worst example.
     """
-    harness = _Harness(_Observed(model), classes, threat, seed, device, batch_size)
     with placed(model, device), evaluating(model), frozen(model):
+        harness = _Harness(_Observed(model).eval(), classes, threat, seed, device, batch_size)
         labels = examples.labels[ids.to(examples.labels.device)].cpu()
         clean = torch.empty_like(labels)
         for part in torch.arange(len(ids)).split(batch_size):
@@ -98,7 +98,6 @@ class _Observed(nn.Module):
         self.model = model
         self.forward_passes = 0
         self.backward_passes = 0
-        self.eval()
 
     def forward(self, x: Tensor) -> Tensor:
         self.forward_passes += len(x)

@@ -1,0 +1,86 @@
+"""Shared fixtures: a cache of the test run's own, and a network small enough to train in a test."""
+
+import os
+from pathlib import Path
+
+import pytest
+import torch
+from hypothesis import HealthCheck, settings
+from torch import Tensor, nn
+
+settings.register_profile("cwbench", deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+settings.load_profile("cwbench")
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _own_cache(tmp_path_factory: pytest.TempPathFactory):
+    """Keep the tests away from the user's cache and data."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("CWBENCH_CACHE", str(tmp_path_factory.mktemp("cache")))
+        patch.delenv("CWBENCH_DATA", raising=False)
+        patch.delenv("CWBENCH_PLUGINS", raising=False)
+        yield
+
+
+@pytest.fixture(scope="session")
+def mnist_root() -> Path:
+    """The folder with real MNIST: CWBENCH_DATA, or shared/data beside the checkout; the test is skipped without it."""
+    named = os.environ.get("CWBENCH_DATA")
+    places = [Path(named)] if named else [Path(__file__).parents[2] / "shared" / "data"]
+    for place in places:
+        if (place / "MNIST" / "raw").is_dir():
+            return place
+    pytest.skip("real MNIST is not here: point CWBENCH_DATA at it")
+
+
+class Tiny(nn.Module):
+    """A small convolutional classifier of 3×6×6 images into four classes."""
+
+    def __init__(self, classes: int = 4) -> None:
+        super().__init__()
+        self.layers = nn.Sequential(
+            nn.Conv2d(3, 8, 3, padding=1), nn.Tanh(), nn.AvgPool2d(2), nn.Flatten(), nn.Linear(72, classes)
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.layers(x)
+
+
+@pytest.fixture
+def images() -> Tensor:
+    """Twenty images of 3×6×6."""
+    return torch.rand(20, 3, 6, 6, generator=torch.Generator().manual_seed(2))
+
+
+@pytest.fixture
+def tiny(images: Tensor) -> Tiny:
+    """A network whose classes meet in the middle of the images, so that attacks on them succeed and fail."""
+    with torch.random.fork_rng():
+        torch.default_generator.manual_seed(1)
+        model = Tiny().eval()
+    with torch.no_grad():
+        model.layers[-1].weight.mul_(6)
+        model.layers[-1].bias.sub_(model(images).mean(0))
+    return model
+
+
+@pytest.fixture(scope="session")
+def report_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A real report, written by a real run: madry on 40 digits after two epochs."""
+    return _run_to_report("madry", tmp_path_factory.mktemp("madry"))
+
+
+@pytest.fixture(scope="session")
+def other_report_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A report of another defense on the same examples."""
+    return _run_to_report("standard", tmp_path_factory.mktemp("standard"))
+
+
+def _run_to_report(defense: str, out: Path) -> Path:
+    import cwbench
+
+    cwbench.run(
+        defense, ["pgd", "pgd:restarts=2,steps=3"], limit=40, set={"recipe.epochs": 6, "recipe.eps_warmup": 2}, out=out
+    )
+    (path,) = out.glob("*/report.json")
+    return path

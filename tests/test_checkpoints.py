@@ -1,0 +1,95 @@
+import json
+
+import pytest
+import torch
+
+from cwbench.checkpoints import DESCRIPTION, WEIGHTS, Checkpoint, Partial, Store
+from cwbench.errors import CwbenchError
+
+
+@pytest.fixture
+def store(tmp_path):
+    return Store(tmp_path / "store")
+
+
+CHECKPOINT = Checkpoint({"defense": "madry", "seed": 3}, {"w": torch.arange(6.0).reshape(2, 3)}, {"losses": [0.5]})
+
+
+def test_what_is_saved_is_found_and_nothing_else(store):
+    assert store.find(CHECKPOINT.digest) is None
+    store.save(CHECKPOINT)
+    found = store.find(CHECKPOINT.digest)
+    assert found.cached
+    assert torch.equal(found.weights["w"], CHECKPOINT.weights["w"])
+    assert (found.identity, found.record) == (CHECKPOINT.identity, CHECKPOINT.record)
+    assert [entry.name for entry in store.root.iterdir()] == [CHECKPOINT.digest]
+    assert store.find("0" * 64) is None
+
+
+def test_any_difference_gives_another_digest():
+    assert Checkpoint({"defense": "madry", "seed": 4}, {}, {}).digest != CHECKPOINT.digest
+
+
+def test_of_two_that_finish_the_same_the_first_wins(store):
+    store.save(CHECKPOINT)
+    store.save(Checkpoint(CHECKPOINT.identity, {"w": torch.zeros(1)}, {}))
+    assert store.find(CHECKPOINT.digest).weights["w"].shape == (2, 3)
+
+
+def spoil_weights(folder):
+    content = bytearray((folder / WEIGHTS).read_bytes())
+    content[-1] ^= 1
+    (folder / WEIGHTS).write_bytes(content)
+
+
+def spoil_identity(folder):
+    content = json.loads((folder / DESCRIPTION).read_text())
+    content["identity"]["seed"] = 4
+    (folder / DESCRIPTION).write_text(json.dumps(content))
+
+
+@pytest.mark.parametrize(
+    ("spoil", "complaint"),
+    [
+        (spoil_weights, "its weights have sha256"),
+        (spoil_identity, "checkpoint of something else"),
+        (lambda folder: (folder / WEIGHTS).unlink(), WEIGHTS),
+        (lambda folder: (folder / DESCRIPTION).unlink(), DESCRIPTION),
+        (lambda folder: (folder / DESCRIPTION).write_text("<html>"), "damaged"),
+        (lambda folder: (folder / DESCRIPTION).write_text("{}"), "'sha256' is missing"),
+        (lambda folder: (folder / DESCRIPTION).write_text("[]"), "damaged"),
+    ],
+)
+def test_a_damaged_checkpoint_is_named_and_kept(store, spoil, complaint):
+    store.save(CHECKPOINT)
+    folder = store.root / CHECKPOINT.digest
+    spoil(folder)
+    with pytest.raises(CwbenchError, match=complaint) as caught:
+        store.find(CHECKPOINT.digest)
+    assert str(folder) in str(caught.value)
+    assert "remove that folder" in str(caught.value)
+    assert folder.exists()
+    assert store.all() == []
+
+
+def test_partial_trainings_come_back_and_go_when_the_checkpoint_is_there(store):
+    store.save_partial(CHECKPOINT.digest, Partial({"model.w": torch.ones(2)}, {"epoch": 3}))
+    found = store.find_partial(CHECKPOINT.digest)
+    assert (found.content, found.tensors["model.w"].tolist()) == ({"epoch": 3}, [1, 1])
+    store.save(CHECKPOINT)
+    assert store.find_partial(CHECKPOINT.digest) is None
+    assert [entry.digest for entry in store.all()] == [CHECKPOINT.digest]
+
+
+@pytest.mark.parametrize("content", [b"", b"<html>", b"\xff" * 100])
+def test_a_damaged_partial_training_is_named(store, content):
+    store.save_partial("abc", Partial({"model.w": torch.ones(2)}, {}))
+    (store.root / "abc.unfinished.safetensors").write_bytes(content)
+    with pytest.raises(CwbenchError, match=r"unfinished training .*abc.* is damaged.*remove it"):
+        store.find_partial("abc")
+
+
+def test_an_unwritable_store_is_named(tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(CwbenchError, match="CWBENCH_CACHE"):
+        Store(tmp_path / "file" / "store").save(CHECKPOINT)

@@ -1,0 +1,188 @@
+"""The Python door: any model, any tensors, plugins as text or objects."""
+
+import math
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+import cwbench
+from cwbench.api import Access, Attack, Dataset
+from cwbench.attacks.pgd import PGD
+from cwbench.errors import CwbenchError
+
+X = torch.linspace(0, 1, 40).reshape(10, 4)
+Y = (X.mean(1) > 0.5).long()
+
+
+class Linear(nn.Module):
+    """Two classes by the sign of w·x − b: the worst case of every example is known exactly."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.w = nn.Parameter(torch.ones(4))
+
+    def forward(self, x):
+        score = (x - 0.5) @ self.w
+        return torch.stack([-score, score], 1)
+
+
+@pytest.mark.parametrize("eps", ["0.05", "0.2", "26/255", "0.4"])
+@pytest.mark.parametrize("attack", ["fgsm", "pgd", "cw-pgd", "tpgd"])
+def test_on_a_linear_model_the_worst_case_is_exact(attack, eps):
+    """An L∞ attack moves the score by eps·‖w‖₁, the box permitting, and by no more."""
+    report = cwbench.evaluate(Linear(), attack, (X, Y), eps=eps)
+    radius = report.threat.eps.value
+    worst = torch.where(Y[:, None] == 1, (X - radius).clamp_min(0), (X + radius).clamp_max(1))
+    score = (worst.double() - 0.5).sum(1)
+    stands = torch.where(Y == 1, score > 0, score < 0)
+    expected = torch.bincount(Y[stands], minlength=2).tolist()
+    counts = report.confusion(attack)
+    assert [counts[0][0], counts[1][1]] == expected
+    assert report.accuracy() == 1
+
+
+def test_the_l2_worst_case_of_a_linear_model_is_exact():
+    """An L2 attack moves the score by eps·‖w‖₂ = 2 eps while the box is far."""
+    x = torch.linspace(0.3, 0.7, 21)[:, None].expand(-1, 4).contiguous()
+    y = (x.mean(1) > 0.5).long()
+    report = cwbench.evaluate(Linear(), "pgd", (x, y), eps="0.13", norm="L2")
+    score = 4 * (x[:, 0].double() - 0.5)
+    stands = score.abs() > 2 * 0.13
+    right = cwbench.evaluate(Linear(), (), (x, y), eps="0.13").confusion()
+    correct = np.array([right[0][0], right[1][1]])
+    expected = torch.bincount(y[stands], minlength=2).tolist()
+    counts = report.confusion("pgd")
+    assert [counts[0][0], counts[1][1]] == expected
+    assert (np.array(expected) <= correct).all()
+
+
+def test_plain_functions_and_names_and_superclasses():
+    report = cwbench.evaluate(
+        lambda x: torch.stack([1 - x.mean(1), x.mean(1), torch.zeros(len(x)) - 9], 1),
+        [PGD(steps=3, step_size=0.01), "pgd:steps=5"],
+        (X, Y),
+        eps=0.05,
+        classes=["dark", "bright", "absent"],
+        superclasses={"seen": [0, 1], "unseen": [2]},
+        subject="mean",
+    )
+    assert report.labels() == ["pgd:step_size=0.01,steps=3", "pgd:steps=5"]
+    assert list(report.class_accuracy()) == ["dark", "bright", "absent"]
+    assert report.class_accuracy()["absent"] is None
+    assert report.clean.figures.superclasses["unseen"].accuracy is None
+    assert report.subject == "mean"
+    assert report.provenance.plugins == {"cwbench": cwbench.__version__}
+    assert math.isclose(report.attacks[1].attack.fields["step_size"], 0.0125)
+    assert report.predictions is None
+
+
+class Mine(Attack):
+    """An attack that no distribution provides."""
+
+    name = "mine"
+    reference = "this test"
+    access = Access.WHITE_BOX
+    depth: int = 1
+
+    def perturb(self, model, x, y, *, threat, streams, budget):
+        return threat.project(1 - x, x)
+
+
+def test_an_attack_of_this_session():
+    report = cwbench.evaluate(Linear(), Mine(depth=2), (X, Y), eps="0.1")
+    assert report.labels() == ["mine:depth=2"]
+    assert report.attacks[0].attack.distribution == "this Python session"
+
+
+def test_a_session_plugin_cannot_take_a_builtins_name():
+    class PGD(Attack):
+        name = "pgd"
+        reference = "an impostor"
+        access = Access.WHITE_BOX
+
+        def perturb(self, model, x, y, *, threat, streams, budget):
+            return x
+
+    with pytest.raises(CwbenchError, match="repeats the name 'pgd'"):
+        cwbench.evaluate(Linear(), PGD(), (X, Y), eps="0.1")
+
+
+def test_the_model_is_left_as_it_was():
+    model = Linear().train()
+    before = model.w.clone()
+    cwbench.evaluate(model, "pgd", (X, Y), eps="0.1")
+    assert model.training
+    assert model.w.requires_grad
+    assert model.w.grad is None
+    assert torch.equal(model.w, before)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "complaint"),
+    [
+        ({"eps": None}, "tensors have no default eps"),
+        ({"dataset": (X, Y[:3])}, "10 images and 3 labels"),
+        ({"dataset": (X[:0], Y[:0])}, "0 images and 0 labels"),
+        ({"dataset": (X * 255, Y)}, "has pixels from"),
+        ({"dataset": ((X * 255).int(), Y)}, "images are torch.int32"),
+        ({"dataset": (X, Y + 1)}, "has label 2"),
+        ({"classes": ["one"]}, "has label 1"),
+        ({"superclasses": {"a": [2]}}, "indices from 0 to 1"),
+        ({"limit": 0}, "at least 1"),
+        ({"batch_size": 0}, "at least 1"),
+        ({"attacks": "pdg"}, "did you mean"),
+        ({"attacks": "pgd:steps="}, "is not field=value"),
+        ({"norm": "L1"}, "unknown norm"),
+        ({"device": "gpu"}, "cannot be used"),
+        ({"dataset": "digits", "classes": ["a"]}, "for tensors"),
+        ({"dataset": "digits", "norm": "L2", "eps": None}, "no default eps for L2"),
+        ({"model": lambda x: x[0]}, r"instead of logits \(N, K\)"),
+    ],
+)
+def test_bad_arguments_get_one_line(arguments, complaint):
+    given = {"model": Linear(), "attacks": "pgd", "dataset": (X, Y), "eps": "0.1"} | arguments
+    with pytest.raises(CwbenchError, match=complaint) as caught:
+        cwbench.evaluate(**given)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_limit_is_told_with_what_there_was():
+    report = cwbench.evaluate(Linear(), "fgsm", (X, Y), eps="0.1", limit=4)
+    assert (report.dataset.limit, report.dataset.n_available, report.dataset.n_per_class) == (4, 10, [2, 2])
+
+
+def test_a_model_on_a_named_dataset_and_a_written_report(tmp_path):
+    def brightness(x):
+        return torch.cat([x.flatten(1)[:, :9], x.flatten(1).mean(1, keepdim=True)], 1)
+
+    report = cwbench.evaluate(brightness, "fgsm", "digits", limit=30, out=tmp_path)
+    (path,) = tmp_path.glob("*/report.json")
+    assert cwbench.read_report(path) == report
+    assert report.dataset.name == "digits"
+    assert report.defense is None
+
+
+def test_no_attack_means_the_standard_suite():
+    assert cwbench.evaluate(Linear(), (), (X, Y), eps="0.1").labels() == list(Dataset.suite)
+
+
+def test_a_run_repeats_itself_apart_from_times(report_file):
+    options = {"limit": 40, "set": {"recipe.epochs": 6, "recipe.eps_warmup": 2}}
+    first, second = (cwbench.run("madry", ["pgd"], **options) for _ in range(2))
+    assert timeless(first) == timeless(second)
+    assert timeless(first)["attacks"][0] == timeless(cwbench.read_report(report_file))["attacks"][0]
+
+
+def timeless(report):
+    content = report.model_dump(mode="json")
+    content["provenance"].pop("created")
+    for attack in content["attacks"]:
+        attack["cost"].pop("seconds")
+    return content
+
+
+def test_an_unknown_attribute_is_an_attribute_error():
+    with pytest.raises(AttributeError, match="no attribute 'evalute'"):
+        _ = cwbench.evalute

@@ -1,0 +1,191 @@
+"""Training: repeatable, cached, resumed to the same weights after being killed, and stopped by a loss that is none."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+import torch
+from torch import nn
+
+from cwbench.api import Defense, Loss
+from cwbench.checkpoints import Store
+from cwbench.errors import CwbenchError
+from cwbench.plan import make_plan
+from cwbench.registry import installed
+from cwbench.spec import PluginSpec, RunSpec
+from cwbench.training.fit import fit, load_classifier
+from cwbench.training.job import Job
+
+
+def job(*plugins, **content) -> Job:
+    spec = RunSpec.model_validate({"defense": "madry", "set": {"recipe.epochs": 3}} | content)
+    return Job.of(make_plan(spec, installed().including(*plugins)))
+
+
+def same(first, second) -> bool:
+    return all(torch.equal(first.weights[name], second.weights[name]) for name in first.weights)
+
+
+def test_the_second_time_nothing_is_trained(tmp_path):
+    store = Store(tmp_path)
+    first = fit(job(), store)
+    again = fit(job(), store)
+    assert not first.cached
+    assert again.cached
+    assert same(first, again)
+    assert len(first.record["losses"]) == 3
+
+
+def test_training_repeats_itself_and_follows_the_seed(tmp_path):
+    first = fit(job(), Store(tmp_path / "a"))
+    assert same(first, fit(job(), Store(tmp_path / "b")))
+    assert not same(first, fit(job(seed=1), Store(tmp_path / "c")))
+
+
+def test_training_leaves_the_global_random_state(tmp_path):
+    before = torch.get_rng_state()
+    fit(job(), Store(tmp_path))
+    assert torch.equal(torch.get_rng_state(), before)
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        {"defense": "madry:steps=2"},
+        {"seed": 1},
+        {"eps": "0.05"},
+        {"set": {"recipe.epochs": 4}},
+        {"backbone": "digits-cnn", "recipe": "paper", "set": {}},
+        {"every": 1},
+    ],
+)
+def test_whatever_determines_the_weights_is_in_the_digest(content):
+    assert job(**content).digest != job().digest
+
+
+def test_what_does_not_is_not():
+    assert job(attacks="pgd:steps=3", limit=7, batch_size=9).digest == job().digest
+    assert job(defense={"name": "madry"}).digest == job().digest
+
+
+class Scaled(Defense):
+    """Cross-entropy through a network with dropout, with a state that counts epochs."""
+
+    name = "scaled"
+    reference = "this test"
+    fail_at: int = 10**9
+
+    def prepare(self, task):
+        return {"finished": 0, "n": task.n}
+
+    def classifier(self, width, classes):
+        return nn.Sequential(nn.Dropout(0.5), nn.Linear(width, classes))
+
+    def loss(self, model, batch, *, threat, inner, streams, state):
+        total = nn.functional.cross_entropy(model(batch.x), batch.y) * (1 + state["finished"])
+        return Loss(total * (torch.nan if state["finished"] >= self.fail_at else 1))
+
+    def epoch_end(self, state, progress):
+        assert progress.epoch == state["finished"] + 1
+        return {**state, "finished": progress.epoch}
+
+
+class Stopped(Exception):  # noqa: N818 - the test's own, no error
+    pass
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        {"defense": "mart"},
+        {"defense": "scaled"},
+        {"defense": "scaled", "set": {"recipe.epochs": 5, "recipe.judge_epoch": 2}, "every": 1},
+        {"defense": "standard", "recipe": "paper", "set": {"recipe.epochs": 91, "recipe.judge_epoch": 4}},
+    ],
+    ids=["adam", "state and dropout", "judged epoch is past", "sgd with momentum"],
+)
+def test_an_interrupted_training_goes_on_to_the_same_weights(tmp_path, monkeypatch, content):
+    plugins = [Scaled()]
+    whole = fit(job(*plugins, **content), Store(tmp_path / "whole"), lambda model: {"x": 1})
+    store = Store(tmp_path / "broken")
+    saves = []
+    save_partial = Store.save_partial
+
+    def stop_after_each(self, key, partial):
+        save_partial(self, key, partial)
+        saves.append(partial.content["epoch"])
+        raise Stopped
+
+    monkeypatch.setattr(Store, "save_partial", stop_after_each)
+    resumed = None
+    while resumed is None:
+        try:
+            resumed = fit(job(*plugins, **content), store, lambda model: {"x": 1})
+        except Stopped:
+            continue
+    assert saves == list(range(1, len(saves) + 1)), "every epoch is trained once"
+    assert same(whole, resumed)
+    assert whole.record == resumed.record
+
+
+def test_the_study_judges_an_epoch_before_the_last(tmp_path):
+    """The weights of epoch 2 of 3 are those of a training that stops there, whatever follows."""
+    settings = {"recipe.epochs": 3, "recipe.judge_epoch": 2}
+    short = fit(job(set=settings), Store(tmp_path / "a"))
+    full = fit(job(set=settings, every=1), Store(tmp_path / "b"), lambda model: {})
+    assert len(short.record["losses"]) == 2
+    assert len(full.record["losses"]) == 3
+    assert [point["epoch"] for point in full.record["curves"]] == [1, 2, 3]
+    assert same(short, full)
+
+
+def test_a_loss_that_is_no_number_stops_and_keeps_the_last_good_epoch(tmp_path):
+    store, defense = Store(tmp_path), PluginSpec(name="scaled", fields={"fail_at": 2})
+    failing = job(Scaled(), defense=defense)
+    with pytest.raises(CwbenchError, match=r"the loss of scaled became nan in epoch 3, batch 1.*recipe.lr"):
+        fit(failing, store)
+    assert store.find(failing.digest) is None
+    kept = store.find_partial(failing.digest)
+    assert kept.content["epoch"] == 2
+    assert all(tensor.isfinite().all() for tensor in kept.tensors.values())
+
+
+def test_weights_that_do_not_fit_are_refused(tmp_path):
+    trained = fit(job(), Store(tmp_path))
+    smaller = {name: tensor for name, tensor in trained.weights.items() if name != "head.bias"}
+    with pytest.raises(CwbenchError, match=r"does not fit digits-cnn: .*head\.bias"):
+        load_classifier(job(), type(trained)(trained.identity, smaller, {}))
+
+
+@pytest.mark.parametrize("kill", [signal.SIGKILL, signal.SIGINT], ids=["kill -9", "ctrl-C"])
+def test_a_killed_process_loses_at_most_an_epoch(tmp_path, kill):
+    """A real process, really killed in the middle; the same command goes on to the weights of one never killed."""
+    command = [sys.executable, "-m", "cwbench", "run", "--defense", "madry", "--attack", "fgsm", "--out", "runs"]
+    command += ["--set", "recipe.epochs=14"]
+    environment = os.environ | {"CWBENCH_CACHE": str(tmp_path / "cache")}
+    process = subprocess.Popen(command, cwd=tmp_path, env=environment, stderr=subprocess.PIPE, text=True)
+    store = Store(tmp_path / "cache" / "checkpoints")
+    deadline = time.monotonic() + 120
+    while time.monotonic() < deadline:
+        unfinished = list(store.root.glob("*.unfinished.safetensors")) if store.root.exists() else []
+        if unfinished and store.find_partial(unfinished[0].name.partition(".")[0]).content["epoch"] >= 5:
+            break
+        time.sleep(0.02)
+    process.send_signal(kill)
+    _, errors = process.communicate(timeout=60)
+    if kill == signal.SIGINT:
+        assert process.returncode == 130
+        assert errors.splitlines()[-1].startswith("cwbench: interrupted")
+    (unfinished,) = store.root.glob("*.unfinished.safetensors")
+    key = unfinished.name.partition(".")[0]
+    done = store.find_partial(key).content["epoch"]
+    assert done >= 5
+    assert not (tmp_path / "runs").exists()
+    subprocess.run(command, cwd=tmp_path, env=environment, check=True, capture_output=True)
+    finished = store.find(key)
+    reference = fit(job(set={"recipe.epochs": 14}), Store(tmp_path / "reference"))
+    assert same(finished, reference)
+    assert len(finished.record["losses"]) == len(reference.record["losses"]) > done
