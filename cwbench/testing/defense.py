@@ -39,6 +39,7 @@ def check_defense(defense: Defense) -> None:
         if isinstance(module, torch.nn.BatchNorm2d):
             module.momentum = 0.0
             module.num_batches_tracked = None
+    model.train()
     with untouched(defense, model=model, x=given.x, y=given.y):
         second = _loss(defense, model, given.x, given.y, state)
     again = _loss(defense, model, given.x, given.y, state)
