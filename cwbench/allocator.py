@@ -2,7 +2,7 @@
 
 glibc maps each large activation anew and returns it when it is freed, so that the kernel zeroes the same pages for
 every batch. On two cores of an AMD EPYC the 4-layer MNIST CNN computes 1.6 times as many input gradients per second
-without that (``python benchmarks/allocator.py``).
+without that (``python benchmarks/throughput.py``).
 """
 
 import ctypes
