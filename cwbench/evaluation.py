@@ -6,7 +6,7 @@ full-precision forward pass on the returned examples.
 
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -118,7 +118,6 @@ class _Harness:
     seed: int
     device: torch.device
     batch_size: int
-    checked: bool = field(default=False, init=False)
 
     def run(
         self, planned: PlannedAttack, examples: Examples, ids: Tensor, labels: Tensor, clean: Tensor
