@@ -40,7 +40,7 @@ class Access(StrEnum):
 class Plugin(BaseModel, ABC):
     """A named thing with hyperparameters."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False, use_attribute_docstrings=True)
 
     name: ClassVar[str]
     """What users type: lower-case letters, digits, hyphens."""
@@ -96,8 +96,6 @@ class Loss:
 
     total: Tensor
     """A scalar with a gradient."""
-    parts: Mapping[str, Tensor] = field(default_factory=dict)
-    """Detached scalars worth showing, such as the regulariser on its own."""
 
 
 @dataclass(frozen=True)

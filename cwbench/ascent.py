@@ -12,6 +12,9 @@ from torch import Tensor
 from cwbench.model import Model
 from cwbench.threat import Threat
 
+MOST_STEPS = 1_000_000
+"""A bound for typing errors: no attack takes more steps."""
+
 Objective = Callable[[Tensor, Tensor], Tensor]
 """``objective(logits, rows)``: what to increase, shape (n,), for the examples ``rows`` of the whole pool."""
 

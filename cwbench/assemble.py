@@ -4,7 +4,7 @@ from typing import Any
 
 import torch
 
-from cwbench import data
+from cwbench import data, sidecar
 from cwbench.api import Dataset, Examples, Plugin
 from cwbench.checkpoints import Checkpoint
 from cwbench.evaluation import AttackOutcome, Outcomes
@@ -31,7 +31,7 @@ from cwbench.threat import Threat
 
 def columns(outcomes: Outcomes) -> dict[str, Ints]:
     """Return the predictions as the columns of a sidecar."""
-    attacks = {attack.label: attack.predictions for attack in outcomes.attacks}
+    attacks = {sidecar.column(attack.label): attack.predictions for attack in outcomes.attacks}
     return {"ids": outcomes.ids, "labels": outcomes.labels, "clean": outcomes.clean} | attacks
 
 

@@ -2,8 +2,6 @@
 
 import json
 import os
-import shutil
-import tempfile
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
@@ -11,15 +9,17 @@ from pathlib import Path
 from typing import Any
 
 import platformdirs
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import load_file, save
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load, load_file, save
 from torch import Tensor
 
 from cwbench import digest
 from cwbench.errors import CwbenchError
-from cwbench.files import write_atomically
+from cwbench.files import new_folder, write_atomically
 
 WEIGHTS, DESCRIPTION = "weights.safetensors", "checkpoint.json"
+CONTENT, DIGEST_LENGTH = "content", 64
 
 
 @dataclass(frozen=True)
@@ -76,6 +76,8 @@ class Store:
                 raise _DamagedError(f"its weights have sha256 {found[:12]}… instead of {content['sha256'][:12]}…")
             if digest.of_json(content["identity"]) != key:
                 raise _DamagedError("it is the checkpoint of something else")
+            if digest.of_json(content["record"]) != content["record_sha256"]:
+                raise _DamagedError("its record was changed")
             weights = load_file(folder / WEIGHTS)
             return Checkpoint(content["identity"], weights, content["record"], cached=True)
         except (OSError, ValueError, KeyError, TypeError, SafetensorError, _DamagedError) as error:
@@ -104,49 +106,54 @@ class Store:
         content = {
             "identity": checkpoint.identity,
             "record": checkpoint.record,
+            "record_sha256": digest.of_json(checkpoint.record),
             "sha256": digest.of_bytes(weights),
         }
         try:
-            self.root.mkdir(parents=True, exist_ok=True)
-            folder = Path(tempfile.mkdtemp(dir=self.root, prefix=".new-"))
-            try:
+            with new_folder(self.root / checkpoint.digest) as folder:
                 write_atomically(folder / WEIGHTS, weights)
                 write_atomically(folder / DESCRIPTION, json.dumps(content, indent=1).encode())
-                folder.chmod(0o755)
-                if not (self.root / checkpoint.digest).exists():
-                    folder.rename(self.root / checkpoint.digest)
-            finally:
-                shutil.rmtree(folder, ignore_errors=True)
         except OSError as error:
             raise CwbenchError(f"cannot write into {self.root}: {error.strerror}", "CWBENCH_CACHE names it") from None
         self._partial_path(checkpoint.digest).unlink(missing_ok=True)
 
+    def holds(self, key: str) -> bool:
+        """Tell whether there is a checkpoint of that digest, sound or not."""
+        return (self.root / key).exists()
+
     def save_partial(self, key: str, partial: Partial) -> None:
-        """Keep the state of a training between two epochs, in one file so that its parts always belong together."""
+        """Keep the state of a training between two epochs: one file, so that its parts always belong together."""
         self.root.mkdir(parents=True, exist_ok=True)
+        content = json.dumps({"key": key, "content": partial.content}).encode()
         tensors = {name: tensor.contiguous() for name, tensor in partial.tensors.items()}
-        write_atomically(self._partial_path(key), save(tensors, metadata={"content": json.dumps(partial.content)}))
+        body = save(tensors | {CONTENT: torch.frombuffer(bytearray(content), dtype=torch.uint8)})
+        write_atomically(self._partial_path(key), digest.of_bytes(body).encode() + body)
 
     def find_partial(self, key: str) -> Partial | None:
         """Return the state that a killed training left, or None.
 
         Raises:
-            CwbenchError: there is one, but it is damaged.
+            CwbenchError: there is one, but it is damaged or of another training.
         """
         path = self._partial_path(key)
         if not path.exists():
             return None
         try:
-            with safe_open(path, framework="pt") as file:
-                tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - it is no dict
-                return Partial(tensors, json.loads(file.metadata()["content"]))
-        except (OSError, ValueError, KeyError, TypeError, SafetensorError) as error:
+            whole = path.read_bytes()
+            if digest.of_bytes(whole[DIGEST_LENGTH:]).encode() != whole[:DIGEST_LENGTH]:
+                raise _DamagedError("its content does not have the sha256 that it begins with")
+            tensors = load(whole[DIGEST_LENGTH:])
+            content = json.loads(tensors.pop(CONTENT).numpy().tobytes())
+            if content["key"] != key:
+                raise _DamagedError("it is the training of something else")
+            return Partial(tensors, content["content"])
+        except (OSError, ValueError, KeyError, SafetensorError, _DamagedError) as error:
             raise CwbenchError(
                 f"the unfinished training {path} is damaged: {error}", "remove it to train from the beginning"
             ) from None
 
     def _partial_path(self, key: str) -> Path:
-        return self.root / f"{key}.unfinished.safetensors"
+        return self.root / f"{key}.unfinished"
 
 
 class _DamagedError(Exception):

@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 
+from cwbench import sidecar
 from cwbench.errors import CwbenchError
 from cwbench.report import Report
 from cwbench.statistics import holm, mcnemar
@@ -41,16 +42,22 @@ def compare(
     of the same data.
 
     Raises:
-        CwbenchError: other classes, another threat, or a condition that one of them lacks.
+        CwbenchError: other data, another threat, other settings of the attack, or a condition that one of them lacks.
     """
-    if first.dataset.classes != second.dataset.classes:
-        raise CwbenchError("the reports have different classes", "only results on one dataset can be compared")
+    if first.dataset.digest != second.dataset.digest or first.dataset.classes != second.dataset.classes:
+        raise CwbenchError(
+            f"the reports are about different data: {first.dataset.name} {first.dataset.digest[:12]} "
+            f"and {second.dataset.name} {second.dataset.digest[:12]}",
+            "only results on the same split can be compared",
+        )
     if condition != "clean" and not _same_threat(first, second):
         raise CwbenchError(
             f"the reports have different threats: {first.threat.norm} {first.threat.eps} "
             f"and {second.threat.norm} {second.threat.eps}",
             "compare clean accuracy with --condition clean",
         )
+    if condition != "clean" and not _same_attack(first, second, condition):
+        raise CwbenchError(f"{condition} ran with different settings", "cwbench report show --format markdown tells")
     pairs = _paired(first, second, condition, columns)
     p_values: list[float | None] = [None] * len(first.dataset.classes)
     overall = None
@@ -74,7 +81,13 @@ def compare(
 def shared_conditions(first: Report, second: Report) -> list[str]:
     """Return the conditions that two reports have in common: clean, and attacks where the threat is the same."""
     attacks = [label for label in first.labels() if label in second.labels()]
-    return ["clean", *(attacks if _same_threat(first, second) else [])]
+    same = [label for label in attacks if _same_threat(first, second) and _same_attack(first, second, label)]
+    return ["clean", *same]
+
+
+def _same_attack(first: Report, second: Report, name: str) -> bool:
+    a, b = (report.attack(name).attack for report in (first, second))
+    return (a.name, a.fields) == (b.name, b.fields)
 
 
 def _same_threat(first: Report, second: Report) -> bool:
@@ -94,13 +107,11 @@ def _paired(
 ) -> tuple[Ints, Bools, Bools] | None:
     """Return labels and, for each report, which examples are right; None where they cannot be paired."""
     a, b = columns
-    same_data = first.dataset.digest == second.dataset.digest
-    if a is None or b is None or not same_data or not np.array_equal(a["ids"], b["ids"]):
+    if a is None or b is None or not np.array_equal(a["ids"], b["ids"]):
         return None
     key_a, key_b = (_column(report, condition) for report in (first, second))
     return a["labels"], a[key_a] == a["labels"], b[key_b] == b["labels"]
 
 
 def _column(report: Report, condition: str) -> str:
-    found = report.condition(condition)
-    return getattr(found, "label", "clean")
+    return condition if condition == "clean" else sidecar.column(report.attack(condition).label)

@@ -1,29 +1,19 @@
-"""Digests: of JSON-able values, of arrays, and of the code that a class is made of."""
+"""Digests: of JSON-able values, of files, and of code."""
 
 import ast
 import hashlib
-import inspect
+import importlib.util
 import json
 import sys
+import uuid
+from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import Any
-
-import numpy as np
 
 
 def of_json(value: Any) -> str:
     """Return the sha256 of ``value`` as canonical JSON: sorted keys, no spaces, no NaN."""
-    text = json.dumps(value, sort_keys=True, separators=(",", ":"), allow_nan=False)
-    return hashlib.sha256(text.encode()).hexdigest()
-
-
-def of_arrays(*arrays: np.ndarray[Any, Any]) -> str:
-    """Return the sha256 of the arrays' types, shapes and bytes, in order."""
-    state = hashlib.sha256()
-    for array in arrays:
-        state.update(f"{array.dtype.str}{array.shape}".encode())
-        state.update(np.ascontiguousarray(array).data)
-    return state.hexdigest()
+    return of_bytes(json.dumps(value, sort_keys=True, separators=(",", ":"), allow_nan=False).encode())
 
 
 def of_bytes(content: bytes) -> str:
@@ -37,31 +27,57 @@ def of_file(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def of_code(cls: type, *, stop: tuple[type, ...] = ()) -> str:
-    """Return the sha256 of the code that defines ``cls`` and its bases, up to the bases in ``stop``.
+def of_code(*modules: str, skip: Collection[str] = ()) -> str:
+    """Return the sha256 of the code of some modules and of all they import from their own packages or from cwbench.
 
-    The whole file of each class counts, without comments and docstrings. It is part of a checkpoint's digest:
-    whoever edits the loss of a plugin must not be served the weights of the loss before.
+    Comments and docstrings do not count, nor do the modules in ``skip`` and what only they import. It is part of a
+    checkpoint's digest: whoever edits a loss must not be served the weights of the loss before. A module without a
+    file, such as a notebook, gets a new digest every time, since nobody can tell whether its code is the same.
     """
-    skipped = {base for known in stop for base in known.__mro__}
-    return of_modules(*dict.fromkeys(base.__module__ for base in cls.__mro__ if base not in skipped))
+    packages = {name.partition(".")[0] for name in modules} | {"cwbench"}
+    texts: dict[str, str] = {}
+    waiting = list(modules)
+    while waiting:
+        name = waiting.pop()
+        if name in texts or name in skip or name.partition(".")[0] not in packages:
+            continue
+        path = _source(name)
+        if path is None:
+            texts[name] = str(uuid.uuid4())
+            continue
+        tree = ast.parse(path.read_bytes())
+        waiting += [found for found in _imports(tree, name, path) if _source(found)]
+        texts[name] = _without_docstrings(tree)
+    return of_json(texts)
 
 
-def of_modules(*names: str) -> str:
-    """Return the sha256 of the code of imported modules, without comments and docstrings."""
-    return of_bytes("\n".join(_code_text(name) for name in names).encode())
-
-
-def _code_text(module: str) -> str:
+def _source(module: str) -> Path | None:
+    """Return the file of a module, imported or not; None where there is none."""
     try:
-        source = inspect.getsource(sys.modules[module])
-    except (OSError, TypeError, KeyError):  # typed into an interpreter: there is no file to read
-        return module
-    tree = ast.parse(source)
+        spec = importlib.util.find_spec(module) if module not in sys.modules else None
+    except (ImportError, ValueError):
+        return None
+    place = spec.origin if spec else getattr(sys.modules.get(module), "__file__", None)
+    return Path(place) if place and place.endswith(".py") and Path(place).is_file() else None
+
+
+def _imports(tree: ast.Module, module: str, path: Path) -> Iterator[str]:
+    """Yield the names of the modules that a module may import, also inside its functions."""
+    package = module if path.name == "__init__.py" else module.rpartition(".")[0]
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            above = package.split(".")[: len(package.split(".")) - node.level + 1] if node.level else []
+            base = ".".join([*above, *([node.module] if node.module else [])])
+            yield base
+            yield from (f"{base}.{alias.name}" for alias in node.names)
+
+
+def _without_docstrings(tree: ast.Module) -> str:
     for node in ast.walk(tree):
         if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
-            body = [part for part in node.body if not _is_string(part)]
-            node.body = body or [ast.Pass()]
+            node.body = [part for part in node.body if not _is_string(part)] or [ast.Pass()]
     return ast.unparse(tree)
 
 

@@ -3,9 +3,10 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, Literal
 
 import torch
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 from torch import Tensor
 
 from cwbench import data as splits
@@ -15,6 +16,8 @@ from cwbench.assemble import columns, dataset_record, report_of
 from cwbench.checkpoints import Store
 from cwbench.errors import CwbenchError
 from cwbench.evaluation import evaluate as judge
+from cwbench.evaluation import refuse_unfit
+from cwbench.files import require_writable
 from cwbench.model import Model, evaluating, placed
 from cwbench.plan import DEFAULT_BATCH, choose_device, data_root, dataset_threat, default_attack, plan_attacks
 from cwbench.recipe import Inner
@@ -69,7 +72,7 @@ def evaluate(
     limit: int | None = None,
     seed: int = 0,
     device: str = "auto",
-    batch_size: int = DEFAULT_BATCH,
+    batch_size: int | Literal["auto"] = "auto",
     classes: Sequence[str] | None = None,
     superclasses: Mapping[str, Sequence[int]] | None = None,
     subject: str | None = None,
@@ -88,7 +91,7 @@ def evaluate(
         limit: judge this many examples, dealt out evenly over the classes.
         seed: of the attacks' random starts.
         device: ``"auto"`` (CUDA where there is one), ``"cpu"``, ``"cuda"``; the model is moved there and back.
-        batch_size: images in one forward pass.
+        batch_size: images in one forward pass; ``"auto"`` is 256.
         classes: names of the classes of tensors; the numbers 0 … K−1 by default.
         superclasses: groups of class indices of tensors, for example ``{"animals": [2, 3, 4]}``.
         subject: what to call the model in the report; the name of its class by default.
@@ -97,43 +100,78 @@ def evaluate(
     Raises:
         CwbenchError: anything that the caller can put right.
     """
+    options = validated(
+        _Options,
+        {
+            "limit": limit,
+            "seed": seed,
+            "batch_size": batch_size,
+            "classes": classes,
+            "superclasses": superclasses or {},
+            "subject": subject or str(getattr(model, "__name__", type(model).__name__)),
+        },
+        "the evaluation",
+    )
+    if out:
+        require_writable(Path(out), runner.REPORT_ROOM)
     registry = installed().including(*[item for item in (dataset, *_many(attacks)) if isinstance(item, Plugin)])
     place = choose_device(device)
-    if (limit is not None and limit < 1) or batch_size < 1:
-        raise CwbenchError("limit and batch_size must be at least 1")
-    if isinstance(dataset, tuple):
-        target = _tensors(dataset, model, place, eps, norm, classes, superclasses)
+    if isinstance(dataset, tuple | list):
+        target = _tensors(dataset, model, place, eps, norm, options)
     elif classes is not None or superclasses is not None:
         raise CwbenchError("classes and superclasses are for tensors", "a named dataset has its own")
     else:
         target = _named(_spec(dataset), registry, data, eps, norm)
-    planned = plan_attacks(tuple(_spec(attack) for attack in _many(attacks) or target.suite), registry, target.default)
+    specs = tuple(_spec(attack) for attack in _many(attacks) or target.suite)
+    planned = plan_attacks(specs, registry, target.default)
+    batch = DEFAULT_BATCH if options.batch_size == "auto" else options.batch_size
     outcomes = judge(
         model,
         target.examples,
         planned,
-        ids=splits.chosen_rows(target.examples.labels, limit),
+        ids=splits.chosen_rows(target.examples.labels, options.limit),
         classes=len(target.record.classes),
         threat=target.threat,
-        seed=seed,
+        seed=options.seed,
         device=place,
-        batch_size=batch_size,
+        batch_size=batch,
     )
     content, predictions = sidecar.encode(columns(outcomes))
     report = report_of(
         outcomes,
-        subject=subject or str(getattr(model, "__name__", type(model).__name__)),
-        dataset=target.record.model_copy(update={"limit": limit}),
+        subject=options.subject,
+        dataset=target.record.model_copy(update={"limit": options.limit}),
         threat=target.threat,
         registry=registry,
         device=place,
-        seed=seed,
-        batch_size=batch_size,
+        seed=options.seed,
+        batch_size=batch,
         predictions=predictions if out else None,
     )
     if out:
         runner.write_run(report, content, Path(out))
     return report
+
+
+class _Options(BaseModel):
+    """What :func:`evaluate` takes besides model, attacks, data and threat."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    limit: Annotated[int, Field(ge=1)] | None
+    seed: Annotated[int, Field(ge=0, lt=2**63)]
+    batch_size: Annotated[int, Field(ge=1)] | Literal["auto"]
+    classes: list[str] | None
+    superclasses: dict[str, list[int]]
+    subject: str
+
+    @model_validator(mode="after")
+    def _distinct(self) -> "_Options":
+        groups: dict[str, Sequence[object]] = {"classes": self.classes or [], **self.superclasses}
+        repeated = [name for name, members in groups.items() if len(set(members)) != len(members)]
+        if repeated:
+            raise ValueError(f"{repeated[0]} names one twice")
+        return self
 
 
 @dataclass(frozen=True)
@@ -158,22 +196,23 @@ def _named(
 
 
 def _tensors(
-    pair: tuple[Tensor, Tensor],
+    pair: Sequence[Tensor],
     model: Model,
     device: torch.device,
     eps: str | float | None,
     norm: str | None,
-    classes: Sequence[str] | None,
-    superclasses: Mapping[str, Sequence[int]] | None,
+    options: _Options,
 ) -> _Target:
+    if len(pair) != 2 or not all(isinstance(part, Tensor) and part.dim() for part in pair):
+        raise CwbenchError("examples must be two tensors (x, y)", "x (N, C, H, W) in [0, 1] and y (N,) int64")
     if eps is None:
         raise CwbenchError("tensors have no default eps", 'give one, for example eps="8/255"')
     threat = make_threat(norm or "Linf", eps)
     x, y = pair
     if len(x) != len(y) or not len(x):
         raise CwbenchError(f"{len(x)} images and {len(y)} labels do not make examples")
-    names = list(classes) if classes else [str(index) for index in range(_width(model, x[:1], device))]
-    groups = {name: list(group) for name, group in (superclasses or {}).items()}
+    names = options.classes or [str(index) for index in range(_width(model, x[:1], device))]
+    groups = options.superclasses
     if any(index not in range(len(names)) for group in groups.values() for index in group):
         raise CwbenchError(f"superclasses must hold indices from 0 to {len(names) - 1}")
     examples = TensorExamples(x.detach(), y.detach())
@@ -196,15 +235,16 @@ def _tensors(
 
 def _width(model: Model, x: Tensor, device: torch.device) -> int:
     """Return how many logits the model gives."""
+    refuse_unfit(model)
     with placed(model, device), evaluating(model), torch.no_grad():
-        logits = model(x.to(device, torch.float32))
+        logits = model(x.to(device, torch.float32, copy=True))
     if not isinstance(logits, Tensor) or logits.dim() != 2:
         raise CwbenchError(f"the model returned {type(logits).__name__} instead of logits (N, K)")
     return logits.shape[1]
 
 
 def _many(attacks: AttackLike | Sequence[AttackLike]) -> list[AttackLike]:
-    return [attacks] if isinstance(attacks, str | Attack | PluginSpec) else list(attacks)
+    return [attacks] if isinstance(attacks, str | Attack | PluginSpec) else list(attacks or ())
 
 
 def _spec(given: str | Plugin | PluginSpec) -> PluginSpec:

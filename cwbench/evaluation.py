@@ -80,6 +80,7 @@ def evaluate(
         CwbenchError: the model returns something else than finite logits (n, classes), or an attack returns something
             else than images of ball and box; the message names the first or worst example.
     """
+    refuse_unfit(model)
     with placed(model, device), evaluating(model), frozen(model):
         harness = _Harness(_Observed(model).eval(), classes, threat, seed, device, batch_size)
         labels = examples.labels[ids.to(examples.labels.device)].cpu()
@@ -88,6 +89,22 @@ def evaluate(
             clean[part] = harness.predict(examples.images(ids[part]).to(device, torch.float32), ids[part])
         outcomes = [harness.run(planned, examples, ids, labels, clean) for planned in attacks]
     return Outcomes(ids.numpy(), labels.numpy(), clean.numpy(), tuple(outcomes))
+
+
+def refuse_unfit(model: Model) -> None:
+    """Refuse what cannot be judged in full precision.
+
+    Raises:
+        CwbenchError: no model, weights of another type than float32, or inference mode.
+    """
+    if torch.is_inference_mode_enabled():
+        raise CwbenchError("attacks need gradients", "evaluate outside of torch.inference_mode()")
+    if not callable(model):
+        raise CwbenchError(f"{model!r} is no model", "give an nn.Module or a function from images to logits")
+    tensors = [*model.parameters(), *model.buffers()] if isinstance(model, nn.Module) else []
+    other = {str(tensor.dtype) for tensor in tensors if tensor.is_floating_point() and tensor.dtype != torch.float32}
+    if other:
+        raise CwbenchError(f"the model's weights are {', '.join(sorted(other))}", "convert it with model.float()")
 
 
 class _Observed(nn.Module):
@@ -102,12 +119,29 @@ class _Observed(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         self.forward_passes += len(x)
         logits = self.model(x)
-        if isinstance(logits, Tensor) and logits.requires_grad:
+        if x.requires_grad and torch.is_grad_enabled() and isinstance(logits, Tensor):
+            if not logits.requires_grad:
+                raise CwbenchError(
+                    "the model's logits have no gradient with respect to the image",
+                    "attacks with white-box access need one: does the model detach, round or run under no_grad?",
+                )
             logits.register_hook(self._count_backward)
+            if x.is_leaf:
+                x.register_hook(_refuse_bad_gradient)
         return logits
 
     def _count_backward(self, gradient: Tensor) -> None:
         self.backward_passes += len(gradient)
+
+
+def _refuse_bad_gradient(gradient: Tensor) -> None:
+    # The sign of NaN is 0: a signed attack would stand still, and its failure would pass for robustness.
+    bad = ~gradient.flatten(1).isfinite().all(1)
+    if bad.any():
+        raise CwbenchError(
+            f"the model's gradient is not finite for {int(bad.sum())} of {len(bad)} images in a batch",
+            "a gradient of NaN or infinity makes an attack fail and looks like robustness",
+        )
 
 
 @dataclass
@@ -159,17 +193,19 @@ class _Harness:
         """Return the predicted classes on the CPU, shape (n,)."""
         return torch.cat(
             [
-                self._logits(images, numbers).argmax(1).cpu()
+                # A clone, because a model may work in place and these are the images that are judged or the caller's.
+                self._logits(images.clone(), numbers).argmax(1).cpu()
                 for images, numbers in zip(x.split(self.batch_size), ids.split(self.batch_size), strict=True)
             ]
         )
 
     def _logits(self, x: Tensor, ids: Tensor) -> Tensor:
         logits = self.model(x)
-        if not isinstance(logits, Tensor) or tuple(logits.shape) != (len(x), self.classes):
-            shape = tuple(logits.shape) if isinstance(logits, Tensor) else type(logits).__name__
+        expected = (len(x), self.classes)
+        if not isinstance(logits, Tensor) or not logits.is_floating_point() or tuple(logits.shape) != expected:
+            shape = f"{logits.dtype} {tuple(logits.shape)}" if isinstance(logits, Tensor) else type(logits).__name__
             raise CwbenchError(
-                f"the model returned {shape} for {len(x)} images instead of logits ({len(x)}, {self.classes})",
+                f"the model returned {shape} for {len(x)} images instead of logits {expected}",
                 "the model must map images (N, C, H, W) to one logit for each class",
             )
         bad = ~logits.isfinite().all(1)

@@ -6,6 +6,8 @@ from typing import Annotated, Any
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, model_validator
 
+LONGEST = 100
+
 
 def parse_number(value: object) -> float:
     """Read ``8/255``, ``0.031`` or a number as a float; the quotient is computed exactly and rounded once.
@@ -16,7 +18,9 @@ def parse_number(value: object) -> float:
     if isinstance(value, bool) or not isinstance(value, int | float | str):
         raise ValueError(f"{value!r} is not a number")  # noqa: TRY004 - pydantic collects ValueErrors only
     try:
-        number = float(Fraction(value)) if isinstance(value, str) else float(value)
+        # Only a quotient needs exact arithmetic, and an exponent in one could ask for a number of any length.
+        exact = isinstance(value, str) and "/" in value and len(value) <= LONGEST
+        number = float(Fraction(str(value))) if exact else float(value)
     except ZeroDivisionError:
         raise ValueError(f"{value!r} divides by zero") from None
     except (ValueError, OverflowError):

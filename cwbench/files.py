@@ -1,8 +1,11 @@
 """Writing files so that a crash leaves the old one or the new one, never half of one."""
 
 import os
+import secrets
+import shutil
 import tempfile
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from cwbench.errors import CwbenchError
@@ -14,19 +17,40 @@ def write_atomically(path: Path, content: bytes) -> None:
     Raises:
         CwbenchError: the folder is not writable or the disk is full; the file is as it was.
     """
-    temporary: Path | None = None
+    draft = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
     try:
-        with tempfile.NamedTemporaryFile(dir=path.parent, prefix=f".{path.name}.", delete=False) as file:
-            temporary = Path(file.name)
+        with draft.open("xb") as file:
             file.write(content)
             file.flush()
             os.fsync(file.fileno())
-        temporary.replace(path)
+        draft.replace(path)
     except OSError as error:
         raise CwbenchError(f"cannot write {path}: {error.strerror or error}") from None
     finally:
-        if temporary:
-            temporary.unlink(missing_ok=True)
+        draft.unlink(missing_ok=True)
+
+
+@contextmanager
+def new_folder(path: Path) -> Iterator[Path]:
+    """Yield a hidden folder beside ``path`` that takes its place when the block ends, whole or not at all.
+
+    Where ``path`` exists by then it stays, and the new folder goes: two that make the same do not disturb each other.
+
+    Raises:
+        OSError: the place is not writable or the disk is full.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    draft = path.with_name(f".new-{secrets.token_hex(4)}")
+    draft.mkdir()
+    try:
+        yield draft
+        try:
+            draft.rename(path)
+        except OSError:
+            if not path.is_dir():
+                raise
+    finally:
+        shutil.rmtree(draft, ignore_errors=True)
 
 
 def require_writable(folder: Path, room: int) -> None:

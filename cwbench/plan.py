@@ -78,7 +78,7 @@ def make_plan(spec: RunSpec, registry: Registry) -> Plan:
         seed=spec.seed,
         limit=spec.limit,
         device=choose_device(spec.device),
-        batch_size=spec.batch_size or DEFAULT_BATCH,
+        batch_size=DEFAULT_BATCH if spec.batch_size == "auto" else spec.batch_size,
         every=spec.every,
         registry=registry,
     )
@@ -129,7 +129,7 @@ def choose_device(name: str) -> torch.device:
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     try:
         device = torch.device(name)
-        torch.empty(0, device=device)
+        torch.empty(1, device=device).tolist()  # fails on "meta", which holds no numbers
     except (RuntimeError, AssertionError) as error:
         raise CwbenchError(
             f"device {name!r} cannot be used: {str(error).splitlines()[0]}", "try --device cpu"

@@ -3,9 +3,11 @@
 import inspect
 import os
 import re
-from collections.abc import Iterable
+import sys
+from collections.abc import Iterable, Iterator
+from contextlib import redirect_stdout
 from dataclasses import dataclass, field
-from importlib.metadata import EntryPoint, entry_points
+from importlib.metadata import EntryPoint, distributions
 from typing import Any, cast
 
 import pluggy
@@ -20,6 +22,7 @@ KINDS: dict[str, type[Plugin]] = {
     "backbone": Backbone,
 }
 BUILTIN = "builtin"
+RESERVED = ("clean",)  # what a report calls the condition without an attack
 
 
 @dataclass(frozen=True)
@@ -70,7 +73,7 @@ def discover(limit: str | None = None) -> Discovery:
     found = Discovery()
     manager = pluggy.PluginManager(hookspecs.PROJECT)
     manager.add_hookspecs(hookspecs)
-    for origin, entry in _entries():
+    for origin, entry in _entries(found):
         if limit is None or origin.plugin == BUILTIN or {origin.plugin, origin.distribution} & _names(limit):
             found.origins.append(origin)
             _load(manager, origin, entry, found)
@@ -90,48 +93,69 @@ def _names(limit: str) -> set[str]:
     return {name.strip() for name in limit.split(",") if name.strip()}
 
 
-def _entries() -> list[tuple[Origin, EntryPoint]]:
+def _entries(found: Discovery) -> list[tuple[Origin, EntryPoint]]:
     """Return the entry points, each once even when a distribution lies twice on the path."""
-    found: dict[Origin, EntryPoint] = {}
-    for entry in entry_points(group=hookspecs.PROJECT):
-        dist = entry.dist
-        origin = Origin(entry.name, dist.name if dist else "?", dist.version if dist else "?")
-        found.setdefault(origin, entry)
-    return sorted(found.items(), key=lambda item: (item[0].plugin != BUILTIN, item[0].distribution, item[0].plugin))
+    entries: dict[Origin, EntryPoint] = {}
+    for dist in distributions():
+        name = dist.metadata["Name"] or "?"
+        version = dist.metadata["Version"] or "?"
+        try:
+            group = list(dist.entry_points.select(group=hookspecs.PROJECT))
+        except Exception as error:  # noqa: BLE001 - somebody's broken metadata
+            found.failures.append(Failure(Origin("?", name, version), f"its entry points: {_one_line(error)}"))
+            continue
+        for entry in group:
+            entries.setdefault(Origin(entry.name, name, version), entry)
+    return sorted(entries.items(), key=lambda item: (item[0].plugin != BUILTIN, item[0].distribution, item[0].plugin))
 
 
 def _load(manager: pluggy.PluginManager, origin: Origin, entry: EntryPoint, found: Discovery) -> None:
-    def fail(reason: str) -> None:
-        found.failures.append(Failure(origin, reason))
+    """Import a plugin and take what it offers; whatever goes wrong in it becomes a failure."""
+    try:
+        with redirect_stdout(sys.stderr):  # a plugin that prints must not end up in the JSON of a report
+            plugin = _imported(entry)
+            for kind, classes in _implemented(manager, f"{origin.distribution}:{origin.plugin}", plugin):
+                for cls in classes:
+                    _offer(kind, cls, origin, found)
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:  # noqa: BLE001 - whatever a third party's code does, the others go on
+        found.failures.append(Failure(origin, _one_line(error)))
 
+
+def _imported(entry: EntryPoint) -> object:
     try:
-        plugin = entry.load()
-    except (Exception, SystemExit) as error:  # noqa: BLE001 - whatever a third party's import does, others go on
-        return fail(f"import of {entry.value} failed: {_one_line(error)}")
-    unmarked = [name for name in _hook_names(plugin) if manager.parse_hookimpl_opts(plugin, name) is None]
+        return entry.load()
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:
+        raise _ImportFailedError(f"import of {entry.value} failed: {_one_line(error)}") from error
+
+
+def _implemented(manager: pluggy.PluginManager, name: str, plugin: object) -> Iterator[tuple[str, list[Any]]]:
+    """Register a plugin and yield, for each hook that it implements, the kind and the classes.
+
+    Raises:
+        pluggy.PluginValidationError: a hook is misspelled, unmarked or has other arguments, or there is none.
+    """
+    hooks = [hook for hook in dir(plugin) if hook.startswith("cwbench_") and callable(getattr(plugin, hook))]
+    unmarked = [hook for hook in hooks if manager.parse_hookimpl_opts(plugin, hook) is None]
     if unmarked:
-        return fail(f"{', '.join(unmarked)} is not marked with @cwbench.hookimpl and would never be called")
+        reason = f"{', '.join(unmarked)} is not marked with @cwbench.hookimpl and would never be called"
+        raise pluggy.PluginValidationError(plugin, reason)
+    manager.register(plugin, name=name)
     try:
-        manager.register(plugin, name=f"{origin.distribution}:{origin.plugin}")
         manager.check_pending()
-    except (pluggy.PluginValidationError, ValueError) as error:
-        if manager.is_registered(plugin):
-            manager.unregister(plugin)
-        return fail(_one_line(error))
-    calls = manager.get_hookcallers(plugin)
-    if not calls:
-        return fail("it implements no cwbench hook")
-    for call in calls:
-        kind = call.name.removeprefix("cwbench_").removesuffix("s")
-        (implementation,) = [impl for impl in call.get_hookimpls() if impl.plugin is plugin]
-        try:
-            classes = list(cast("Iterable[Any]", implementation.function()))
-        except Exception as error:  # noqa: BLE001 - see above
-            fail(f"{call.name} raised {_one_line(error)}")
-            continue
-        for cls in classes:
-            _offer(kind, cls, origin, found)
-    return None
+    except pluggy.PluginValidationError:
+        manager.unregister(plugin)
+        raise
+    callers = manager.get_hookcallers(plugin)
+    if not callers:
+        raise pluggy.PluginValidationError(plugin, "it implements no cwbench hook")
+    for caller in callers:
+        (implementation,) = [found for found in caller.get_hookimpls() if found.plugin is plugin]
+        classes = cast("Iterable[Any]", implementation.function())
+        yield caller.name.removeprefix("cwbench_").removesuffix("s"), list(classes)
 
 
 def _offer(kind: str, cls: Any, origin: Origin, found: Discovery) -> None:
@@ -157,8 +181,8 @@ def flaws(kind: str, cls: Any) -> list[str]:
     found = []
     if inspect.isabstract(cls):
         found.append(f"it does not define {', '.join(sorted(cls.__abstractmethods__))}")
-    if not re.fullmatch(r"[a-z0-9][a-z0-9-]*", str(cls.name)):
-        found.append(f"its name {cls.name!r} must be lower-case letters, digits and hyphens")
+    if not re.fullmatch(r"[a-z0-9][a-z0-9-]*", cls.name if isinstance(cls.name, str) else "") or cls.name in RESERVED:
+        found.append(f"its name {cls.name!r} must be lower-case letters, digits and hyphens, and not {RESERVED}")
     if not str(cls.reference).strip():
         found.append("its reference must be a citation")
     if issubclass(cls, Attack) and cls.access not in list(Access):
@@ -177,10 +201,12 @@ def _declared(base: type[Plugin]) -> Iterable[str]:
     return [name for cls in reversed(base.__mro__) if issubclass(cls, Plugin) for name in cls.__class_vars__]
 
 
-def _hook_names(plugin: object) -> list[str]:
-    return [name for name in dir(plugin) if name.startswith("cwbench_") and callable(getattr(plugin, name))]
+class _ImportFailedError(Exception):
+    pass
 
 
 def _one_line(error: BaseException) -> str:
+    if isinstance(error, _ImportFailedError):
+        return str(error)
     text = " ".join(str(error).split())
     return f"{type(error).__name__}: {text[:300]}" if text else type(error).__name__

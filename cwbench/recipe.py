@@ -7,7 +7,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from cwbench.exact import Number
 
-Count = Annotated[int, Field(ge=1)]
+Count = Annotated[int, Field(ge=1, le=1_000_000)]
 Positive = Annotated[Number, Field(gt=0)]
 
 
@@ -32,7 +32,11 @@ class Adam(_Closed):
 
 
 class MultiStep(_Closed):
-    """The rate is multiplied by ``factor`` at each milestone: after that many epochs have been trained."""
+    """The rate is multiplied by ``factor`` from the epoch of each milestone on, counted from 1.
+
+    So epoch 75 itself is trained at the reduced rate, as in the code of TRADES, and the model of epoch 75 that the
+    study judges has seen it.
+    """
 
     kind: Literal["multi-step"] = "multi-step"
     milestones: tuple[Count, ...] = ()
@@ -40,7 +44,7 @@ class MultiStep(_Closed):
 
     def rate(self, done: float, epochs: int) -> float:
         del epochs
-        return float(self.factor ** sum(done >= milestone for milestone in self.milestones))
+        return float(self.factor ** sum(done >= milestone - 1 for milestone in self.milestones))
 
 
 class OneCycle(_Closed):
@@ -72,8 +76,8 @@ class Inner(_Closed):
 
     steps: Count
     step_size: Positive
-    from_epoch: Annotated[int, Field(ge=0)] = 0
-    """The number of epochs trained before this stage begins."""
+    after: Annotated[Number, Field(ge=0, lt=1)] = 0.0
+    """The share of the training after which this stage begins."""
 
 
 class Recipe(_Closed):
@@ -86,8 +90,11 @@ class Recipe(_Closed):
     optimizer: SGD | Adam = Field(discriminator="kind")
     schedule: MultiStep | OneCycle | Cosine = Field(discriminator="kind")
     inner: tuple[Inner, ...] = Field(min_length=1)
-    eps_warmup: Annotated[Number, Field(ge=0)] = 0.0
-    """Epochs over which eps rises linearly from 0; without it, training at eps 0.3 on MNIST sits at chance for long."""
+    eps_warmup: Annotated[Number, Field(ge=0, lt=1)] = 0.0
+    """The share of the training over which eps rises linearly from 0.
+
+    Without it, training at eps 0.3 on MNIST sits at chance for long.
+    """
     judge_epoch: Count | None = None
     """The epoch whose weights are judged, as the study does (epoch 75 of 100); the last one if null."""
 
@@ -96,12 +103,12 @@ class Recipe(_Closed):
         if self.judge_epoch is not None and self.judge_epoch > self.epochs:
             raise ValueError(f"judge_epoch {self.judge_epoch} is past the last of {self.epochs} epochs")
         if isinstance(self.schedule, MultiStep):
-            late = [milestone for milestone in self.schedule.milestones if milestone >= self.epochs]
+            late = [milestone for milestone in self.schedule.milestones if milestone > self.epochs]
             if late:
                 raise ValueError(f"milestones {late} are past the end of {self.epochs} epochs and would never act")
-        starts = [stage.from_epoch for stage in self.inner]
+        starts = [stage.after for stage in self.inner]
         if starts[0] != 0 or sorted(set(starts)) != starts:
-            raise ValueError(f"inner stages must begin at epoch 0 and ascend, not {starts}")
+            raise ValueError(f"inner stages must begin after 0 and ascend, not after {starts}")
         return self
 
     def learning_rate(self, done: float) -> float:
@@ -110,8 +117,9 @@ class Recipe(_Closed):
 
     def inner_at(self, done: float) -> Inner:
         """Return the inner maximisation after ``done`` epochs."""
-        return [stage for stage in self.inner if stage.from_epoch <= done][-1]
+        return [stage for stage in self.inner if stage.after <= done / self.epochs][-1]
 
     def eps_share(self, done: float) -> float:
         """Return the share of eps in force after ``done`` epochs: above 0, at most 1."""
-        return 1.0 if done >= self.eps_warmup else max(done / self.eps_warmup, 1e-3)
+        share = done / self.epochs
+        return 1.0 if share >= self.eps_warmup else max(share / self.eps_warmup, 1e-3)

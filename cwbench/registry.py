@@ -55,9 +55,9 @@ class Registry:
         known = {offer.cls for offer in self.discovery.offers}
         added = [Offer(_kind(plugin), type(plugin), SESSION) for plugin in plugins if type(plugin) not in known]
         taken = {(offer.kind, offer.cls.name): offer for offer in self.discovery.offers}
-        for offer in added:
-            rival = taken.get((offer.kind, offer.cls.name))
-            if rival:
+        for offer in dict.fromkeys(added):
+            rival = taken.setdefault((offer.kind, offer.cls.name), offer)
+            if rival is not offer:
                 raise CwbenchError(
                     f"{offer.kind} {offer.cls.__name__} repeats the name {offer.cls.name!r}",
                     f"it is taken by {rival.origin.distribution}; choose another",

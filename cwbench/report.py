@@ -19,7 +19,7 @@ from cwbench.files import write_atomically
 from cwbench.statistics import wilson
 
 SCHEMA_VERSION = 1
-Count = Annotated[int, Field(ge=0)]
+Count = Annotated[int, Field(ge=0, le=10**12)]
 Share = Annotated[float, Field(ge=0, le=1)]
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 Counts = list[list[Count]]
@@ -27,7 +27,7 @@ Interval = tuple[Share, Share]
 
 
 class _Closed(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False, use_attribute_docstrings=True)
 
 
 class Accuracy(_Closed):
@@ -165,6 +165,12 @@ class ThreatRecord(_Closed):
     norm: Literal["Linf", "L2"]
     eps: Exact
 
+    @model_validator(mode="after")
+    def _in_range(self) -> "ThreatRecord":
+        if self.eps.value <= 0 or (self.norm == "Linf" and self.eps.value > 1):
+            raise ValueError(f"threat: {self.norm} eps {self.eps} is out of range")
+        return self
+
 
 class TrainingRecord(_Closed):
     """How the model came about."""
@@ -242,28 +248,24 @@ class Report(_Closed):
     """Every example's predictions; null where they were not written."""
 
     @model_validator(mode="after")
-    def _counts_add_up(self) -> "Report":
+    def _adds_up(self) -> "Report":
         data = self.dataset
-        k = len(data.classes)
-        if len(data.n_per_class) != k:
-            raise ValueError(f"dataset: {len(data.n_per_class)} counts for {k} classes")
-        if any(index >= k for group in data.superclasses.values() for index in group):
-            raise ValueError(f"dataset: a superclass names a class beyond the {k} classes")
-        labels = [attack.label for attack in self.attacks]
-        if len(set(labels)) != len(labels):
-            raise ValueError("attacks: two have the same label")
-        for name, condition in [("clean", self.clean), *zip(labels, self.attacks, strict=True)]:
+        _check_dataset(data)
+        _check_labels([(attack.label, attack.attack.name) for attack in self.attacks])
+        for name, condition in [("clean", self.clean), *((attack.label, attack) for attack in self.attacks)]:
             _check_confusion(name, condition.confusion, data.n_per_class)
             _check_figures(name, condition.figures, Figures.of(_diagonal(condition.confusion), data))
-        best = [_diagonal(condition.confusion) for condition in (self.clean, *self.attacks)]
-        bound = [min(counts) for counts in zip(*best, strict=True)]
+        clean = _diagonal(self.clean.confusion)
         for attack in self.attacks:
-            if any(a > c for a, c in zip(_diagonal(attack.confusion), _diagonal(self.clean.confusion), strict=True)):
+            if any(a > c for a, c in zip(_diagonal(attack.confusion), clean, strict=True)):
                 raise ValueError(f"{attack.label}: more examples are right under attack than clean")
+            if attack.cost.examples != sum(clean):
+                raise ValueError(f"{attack.label}: {attack.cost.examples} were attacked, but {sum(clean)} were right")
+        _check_worst_case(self.worst_case_counts.correct, clean, [_diagonal(a.confusion) for a in self.attacks])
         worst = self.worst_case_counts
-        if len(worst.correct) != k or any(w > b for w, b in zip(worst.correct, bound, strict=True)):
-            raise ValueError("worst case: more examples stand than under the strongest attack")
         _check_figures("worst case", worst.figures, Figures.of(worst.correct, data))
+        if self.training:
+            _check_curves(self.training.curves, len(data.classes))
         return self
 
     def labels(self) -> list[str]:
@@ -276,8 +278,14 @@ class Report(_Closed):
         Raises:
             CwbenchError: the report has no such attack, or several.
         """
-        if name == "clean":
-            return self.clean
+        return self.clean if name == "clean" else self.attack(name)
+
+    def attack(self, name: str) -> AttackRecord:
+        """Return the attack of that label, or of that name if only one attack has it.
+
+        Raises:
+            CwbenchError: the report has no such attack, or several.
+        """
         matches = [attack for attack in self.attacks if attack.label == name]
         matches = matches or [attack for attack in self.attacks if attack.attack.name == name]
         if len(matches) != 1:
@@ -315,8 +323,8 @@ class Report(_Closed):
         content = self.model_dump(mode="json")
         jsonschema.validate(content, schema(), cls=jsonschema.Draft202012Validator)
         text = json.dumps(content, indent=1, allow_nan=False, ensure_ascii=False)
-        # One row of counts to a line, not one count.
-        return re.sub(r"\[[\d\s,.eE+-]*\]", lambda row: re.sub(r"\s+", "", row[0]), text) + "\n"
+        # One row of counts to a line, not one count; the line break cannot be in a string.
+        return re.sub(r"\[\n[\d\s,.eE+-]*\]", lambda row: re.sub(r"\s+", "", row[0]), text) + "\n"
 
     def write(self, path: Path) -> None:
         """Write the report atomically.
@@ -340,7 +348,8 @@ def read_report(path: Path) -> Report:
         CwbenchError: the file is no report of a known version, or its figures do not follow from its counts.
     """
     try:
-        content = json.loads(path.read_text(encoding="utf-8"), parse_constant=_refuse_constant)
+        text = path.read_text(encoding="utf-8")
+        content = json.loads(text, parse_constant=_refuse_constant, object_pairs_hook=_unique_keys)
     except OSError as error:
         raise CwbenchError(f"cannot read {path}: {error.strerror}") from None
     except (ValueError, RecursionError) as error:
@@ -353,9 +362,10 @@ def read_report(path: Path) -> Report:
     errors = jsonschema.Draft202012Validator(schema()).iter_errors(content)
     first = next(iter(sorted(errors, key=lambda error: list(map(str, error.absolute_path)))), None)
     if first:
-        raise CwbenchError(f"{path}: {first.json_path}: {first.message[:200]}", "the file does not obey the schema")
+        text = first.message if len(first.message) < 200 else f"{first.message[:60]} … {first.message[-120:]}"
+        raise CwbenchError(f"{path}: {first.json_path}: {text}", "the file does not obey the schema")
     try:
-        return Report.model_validate_json(json.dumps(content))
+        return Report.model_validate_json(text)
     except ValidationError as error:
         reason = error.errors()[0]["msg"].removeprefix("Value error, ")
         raise CwbenchError(f"{path}: {reason}", "was it edited by hand?") from None
@@ -365,8 +375,56 @@ def _refuse_constant(text: str) -> None:
     raise ValueError(f"{text} is no JSON number")
 
 
+def _unique_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    content = dict(pairs)
+    if len(content) != len(pairs):
+        raise ValueError("a key is given twice")
+    return content
+
+
 def _diagonal(confusion: Sequence[Sequence[int]]) -> list[int]:
     return [row[index] for index, row in enumerate(confusion)]
+
+
+def _check_dataset(data: DatasetRecord) -> None:
+    k, judged = len(data.classes), sum(data.n_per_class)
+    if len(data.n_per_class) != k:
+        raise ValueError(f"dataset: {len(data.n_per_class)} counts for {k} classes")
+    if len(set(data.classes)) != k:
+        raise ValueError("dataset: two classes have the same name")
+    for name, group in data.superclasses.items():
+        if any(index >= k for index in group) or len(set(group)) != len(group):
+            raise ValueError(f"dataset: superclass {name!r} names a class twice or beyond the {k} classes")
+    if judged != min(data.limit or data.n_available, data.n_available):
+        raise ValueError(f"dataset: {judged} judged of {data.n_available} with limit {data.limit}")
+
+
+def _check_labels(pairs: Sequence[tuple[str, str]]) -> None:
+    if len({label for label, _ in pairs}) != len(pairs):
+        raise ValueError("attacks: two have the same label")
+    for label, name in pairs:
+        if label.partition(":")[0] != name or name == "clean":
+            raise ValueError(f"attacks: {label!r} is no label of {name!r}")
+
+
+def _check_worst_case(worst: list[int], clean: list[int], attacks: list[list[int]]) -> None:
+    """Hold the worst case between the strongest attack and what is left if no two attacks break the same example."""
+    if len(worst) != len(clean):
+        raise ValueError(f"worst case: {len(worst)} counts for {len(clean)} classes")
+    for index, stands in enumerate(worst):
+        under = [attack[index] for attack in attacks]
+        if stands > min([clean[index], *under]):
+            raise ValueError(f"worst case: more examples of class {index} stand than under the strongest attack")
+        if stands < clean[index] - sum(clean[index] - right for right in under):
+            raise ValueError(f"worst case: fewer examples of class {index} stand than the attacks together broke")
+
+
+def _check_curves(curves: list[CurvePoint], k: int) -> None:
+    for point in curves:
+        if not len(point.n) == len(point.clean) == len(point.robust) == k:
+            raise ValueError(f"curves: epoch {point.epoch} does not have {k} counts of each kind")
+        if any(not r <= c <= n for r, c, n in zip(point.robust, point.clean, point.n, strict=True)):
+            raise ValueError(f"curves: epoch {point.epoch} has more right than there are")
 
 
 def _check_confusion(name: str, confusion: Counts, n_per_class: list[int]) -> None:

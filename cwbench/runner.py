@@ -1,26 +1,20 @@
 """The way through the house: spec → plan → checkpoint → outcomes → report."""
 
-import shutil
-import tempfile
-from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
 
 from cwbench import data, digest, sidecar
-from cwbench.api import Examples
 from cwbench.assemble import columns, dataset_record, report_of, training_record
 from cwbench.checkpoints import Store
+from cwbench.curves import Curves
 from cwbench.errors import CwbenchError
 from cwbench.evaluation import evaluate
-from cwbench.files import require_writable, write_atomically
-from cwbench.model import Classifier
-from cwbench.plan import Plan, default_attack, make_plan, plan_attacks
+from cwbench.files import new_folder, require_writable, write_atomically
+from cwbench.plan import make_plan
 from cwbench.registry import Registry
 from cwbench.report import Report
-from cwbench.spec import PluginSpec, RunSpec
-from cwbench.summarise import per_class, standing
-from cwbench.training.fit import Probe, fit, load_classifier
+from cwbench.spec import RunSpec
+from cwbench.training.fit import fit, load_classifier
 from cwbench.training.job import Job
 
 REPORT_ROOM = 16 << 20
@@ -36,10 +30,12 @@ def run(spec: RunSpec, *, registry: Registry, store: Store, out: Path | None) ->
     plan = make_plan(spec, registry)
     if out:
         require_writable(out, REPORT_ROOM)
-    job = Job.of(plan)
-    require_writable(store.root, 8 * _weights_size(job))
     test = data.open_split(plan.dataset, "test", plan.root)
-    checkpoint = fit(job, store, _probe(plan, test))
+    curves = Curves.of(plan, test) if plan.every else None
+    job = Job.of(plan, curves.identity if curves else None)
+    if not store.holds(job.digest):
+        require_writable(store.root, 8 * _weights_size(job))
+    checkpoint = fit(job, store, curves.measure if curves else None)
     outcomes = evaluate(
         load_classifier(job, checkpoint),
         test,
@@ -76,50 +72,16 @@ def write_run(report: Report, predictions: bytes, out: Path) -> Path:
         CwbenchError: the folder is not writable or the disk is full.
     """
     stamp = datetime.now(UTC).strftime("%Y%m%d-%H%M%S")
-    name = f"{stamp}-{report.dataset.name}-{digest.of_bytes(report.to_json().encode())[:8]}"
+    content = report.to_json().encode()
+    folder = out / f"{stamp}-{report.dataset.name}-{digest.of_bytes(content)[:8]}"
     try:
-        out.mkdir(parents=True, exist_ok=True)
-        draft = Path(tempfile.mkdtemp(dir=out, prefix=".new-"))
-        try:
+        with new_folder(folder) as draft:
             sidecar.write(draft, predictions)
-            write_atomically(draft / "report.json", report.to_json().encode())
-            draft.chmod(0o755)
-            draft.rename(out / name)
-        finally:
-            shutil.rmtree(draft, ignore_errors=True)
+            write_atomically(draft / "report.json", content)
     except OSError as error:
         raise CwbenchError(f"cannot write into {out}: {error.strerror}", "choose another folder with --out") from None
-    return out / name / "report.json"
+    return folder / "report.json"
 
 
 def _weights_size(job: Job) -> int:
     return sum(tensor.nbytes for tensor in job.fresh_classifier().state_dict().values())
-
-
-def _probe(plan: Plan, test: Examples) -> Probe:
-    """Measure class-wise accuracy on the test split, clean and under the dataset's PGD: the study's figure 1."""
-    (pgd,) = plan_attacks((PluginSpec(name="pgd"),), plan.registry, default_attack(plan.dataset, plan.threat))
-    ids = data.chosen_rows(test.labels, plan.limit)
-    k = len(plan.dataset.classes)
-
-    def measure(model: Classifier) -> Mapping[str, Any]:
-        outcomes = evaluate(
-            model,
-            test,
-            [pgd],
-            ids=ids,
-            classes=k,
-            threat=plan.threat,
-            seed=plan.seed,
-            device=plan.device,
-            batch_size=plan.batch_size,
-        )
-        (attack,) = outcomes.attacks
-        return {
-            "attack": pgd.label,
-            "n": per_class(outcomes.labels, k),
-            "clean": standing(outcomes.labels, [outcomes.clean], k),
-            "robust": standing(outcomes.labels, [attack.predictions], k),
-        }
-
-    return measure

@@ -15,8 +15,13 @@ from cwbench.summarise import Ints, confusion, standing
 FILE = "predictions.safetensors"
 
 
+def column(label: str) -> str:
+    """Return the name of the column with the predictions under an attack."""
+    return f"under {label}"
+
+
 def encode(columns: dict[str, Ints]) -> tuple[bytes, Sidecar]:
-    """Return the file's bytes and how a report refers to them; columns are ``ids``, ``labels``, ``clean``, attacks."""
+    """Return the file's bytes and how a report refers to them: columns ``ids``, ``labels``, ``clean`` and attacks."""
     content = save({name: np.ascontiguousarray(column) for name, column in columns.items()})
     return content, Sidecar(file=FILE, sha256=digest.of_bytes(content))
 
@@ -30,7 +35,7 @@ def read(report: Report, folder: Path) -> dict[str, Ints] | None:
     """Return the columns, or None where the report has no sidecar or it does not lie in the folder.
 
     Raises:
-        CwbenchError: the file is not the one that the report was written with.
+        CwbenchError: the file is not the one that the report was written with, or does not add up to its counts.
     """
     path = folder / report.predictions.file if report.predictions else None
     if path is None or not path.is_file():
@@ -39,23 +44,33 @@ def read(report: Report, folder: Path) -> dict[str, Ints] | None:
     if digest.of_bytes(content) != (report.predictions and report.predictions.sha256):
         raise CwbenchError(f"{path} is not the file that the report was written with: its sha256 differs")
     try:
-        return load(content)
-    except SafetensorError as error:
+        columns = load(content)
+    except (SafetensorError, KeyError, ValueError, TypeError) as error:
         raise CwbenchError(f"{path} is damaged: {error}") from None
+    check(report, columns)
+    return columns
 
 
 def check(report: Report, columns: dict[str, Ints]) -> None:
-    """Recount the report's confusion from the predictions.
+    """Recount the report from the predictions.
 
     Raises:
-        CwbenchError: a column is missing, or the counts differ.
+        CwbenchError: a column is missing or malformed, or the counts differ.
     """
-    k = len(report.dataset.classes)
-    for name in ["clean", *report.labels()]:
-        if name not in columns or "labels" not in columns:
+    k, n = len(report.dataset.classes), sum(report.dataset.n_per_class)
+    conditions = {"clean": "clean"} | {label: column(label) for label in report.labels()}
+    limits = {"ids": report.dataset.n_available, "labels": k} | dict.fromkeys(conditions.values(), k)
+    for name, limit in limits.items():
+        found = columns.get(name)
+        if found is None:
             raise CwbenchError(f"the predictions lack the column {name!r}")
-        if confusion(columns["labels"], columns[name], k) != report.confusion(name):
+        if found.dtype != np.int64 or found.shape != (n,) or ((found < 0) | (found >= limit)).any():
+            raise CwbenchError(f"the column {name!r} of the predictions must hold {n} integers from 0 to {limit - 1}")
+    if len(np.unique(columns["ids"])) != n:
+        raise CwbenchError("the predictions hold an example twice")
+    for name, key in conditions.items():
+        if confusion(columns["labels"], columns[key], k) != report.confusion(name):
             raise CwbenchError(f"the predictions under {name} do not add up to the report's confusion counts")
-    conditions = [columns[name] for name in ["clean", *report.labels()]]
-    if standing(columns["labels"], conditions, k) != report.worst_case_counts.correct:
+    under = [columns[key] for key in conditions.values()]
+    if standing(columns["labels"], under, k) != report.worst_case_counts.correct:
         raise CwbenchError("the predictions do not add up to the report's worst case")

@@ -118,7 +118,7 @@ class RunSpec(BaseModel):
     limit: Annotated[int, Field(ge=1)] | None = None
     """Judge this many test examples only, evenly over the classes."""
     device: str = "auto"
-    batch_size: Annotated[int, Field(ge=1)] | None = None
+    batch_size: Annotated[int, Field(ge=1)] | Literal["auto"] = "auto"
     """Examples in one forward pass of the evaluation."""
     every: Annotated[int, Field(ge=1)] | None = None
     """Record class-wise accuracy after every so many epochs of training."""

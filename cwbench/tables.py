@@ -1,5 +1,6 @@
 """Reports as tables, for a terminal and for Markdown."""
 
+import re
 from collections.abc import Sequence
 
 from tabulate import tabulate
@@ -39,10 +40,11 @@ def title(report: Report) -> str:
     """Return one line that says what was judged on what under which threat."""
     judged = sum(report.dataset.n_per_class)
     share = f"{judged:,} of {report.dataset.n_available:,}" if report.dataset.limit else f"{judged:,}"
-    return (
+    text = (
         f"{report.subject} on {report.dataset.name}, {report.threat.norm} eps {report.threat.eps}: "
         f"% correct of {share} examples [95 % interval]"
     )
+    return _plain(text, "terminal")
 
 
 def comparison_table(rows: Sequence[Row], names: tuple[str, str], style: str = "terminal") -> str:
@@ -63,7 +65,15 @@ def comparison_table(rows: Sequence[Row], names: tuple[str, str], style: str = "
 def _table(rows: Sequence[Sequence[object]], headers: Sequence[str], style: str) -> str:
     # Numbers arrive formatted; tabulate must not parse a class called "1e3" or "007" as one.
     aligned = ["left", *["right"] * (len(headers) - 1)]
+    rows = [[_plain(cell, style) for cell in row] for row in rows]
+    headers = [_plain(header, style) for header in headers]
     return tabulate(rows, headers, tablefmt=FORMATS[style], disable_numparse=True, colalign=aligned)
+
+
+def _plain(cell: object, style: str) -> str:
+    """Return text that cannot steer a terminal or break out of a Markdown cell: names come from whoever wrote them."""
+    text = "".join(letter if letter.isprintable() else "\ufffd" for letter in str(cell))
+    return re.sub(r"([\\`*_<>|]|(?<=\])\()", r"\\\1", text) if style == "markdown" else text
 
 
 def _percent(share: float | None) -> str:

@@ -98,8 +98,9 @@ class L2(Threat):
     def project(self, candidate: Tensor, x: Tensor) -> Tensor:
         # Clamping first and shrinking towards x after stays inside both: x is in the box, and the box is convex.
         delta = candidate.clamp(0, 1) - x
-        factor = (self.radius / _lengths(delta).clamp_min(1e-12)).clamp_max(1)
-        return x + delta * factor
+        # Lengths in float64: in float32 those of a large image are off by more than the rounding that is forgiven.
+        factor = (self.radius / _lengths(delta.double()).clamp_min(1e-12)).clamp_max(1)
+        return x + delta * factor.to(x.dtype)
 
     def random_start(self, x: Tensor, *, streams: Streams) -> Tensor:
         # A direction is a normalised Gaussian; a radius r·u^(1/d) makes the points uniform in the volume.

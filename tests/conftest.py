@@ -80,7 +80,11 @@ def _run_to_report(defense: str, out: Path) -> Path:
     import cwbench
 
     cwbench.run(
-        defense, ["pgd", "pgd:restarts=2,steps=3"], limit=40, set={"recipe.epochs": 6, "recipe.eps_warmup": 2}, out=out
+        defense,
+        ["pgd", "pgd:restarts=2,steps=3"],
+        limit=40,
+        set={"recipe.epochs": 6, "recipe.eps_warmup": 0.3},
+        out=out,
     )
     (path,) = out.glob("*/report.json")
     return path

@@ -1,4 +1,6 @@
+import hashlib
 import json
+import os
 
 import pytest
 import torch
@@ -48,6 +50,12 @@ def spoil_identity(folder):
     (folder / DESCRIPTION).write_text(json.dumps(content))
 
 
+def spoil_record(folder):
+    content = json.loads((folder / DESCRIPTION).read_text())
+    content["record"]["losses"] = [0.0]
+    (folder / DESCRIPTION).write_text(json.dumps(content))
+
+
 @pytest.mark.parametrize(
     ("spoil", "complaint"),
     [
@@ -58,6 +66,7 @@ def spoil_identity(folder):
         (lambda folder: (folder / DESCRIPTION).write_text("<html>"), "damaged"),
         (lambda folder: (folder / DESCRIPTION).write_text("{}"), "'sha256' is missing"),
         (lambda folder: (folder / DESCRIPTION).write_text("[]"), "damaged"),
+        (spoil_record, "its record was changed"),
     ],
 )
 def test_a_damaged_checkpoint_is_named_and_kept(store, spoil, complaint):
@@ -81,12 +90,40 @@ def test_partial_trainings_come_back_and_go_when_the_checkpoint_is_there(store):
     assert [entry.digest for entry in store.all()] == [CHECKPOINT.digest]
 
 
-@pytest.mark.parametrize("content", [b"", b"<html>", b"\xff" * 100])
-def test_a_damaged_partial_training_is_named(store, content):
+@pytest.mark.parametrize(
+    "spoil",
+    [
+        lambda whole: b"",
+        lambda whole: b"<html>",
+        lambda whole: b"\xff" * 100,
+        lambda whole: whole[:-1],
+        lambda whole: whole[:-1] + bytes([whole[-1] ^ 1]),
+        lambda whole: hashlib.sha256(b"{}").hexdigest().encode() + b"{}",
+    ],
+    ids=["empty", "a web page", "noise", "cut", "a bit flipped", "no safetensors"],
+)
+def test_a_damaged_partial_training_is_named(store, spoil):
     store.save_partial("abc", Partial({"model.w": torch.ones(2)}, {}))
-    (store.root / "abc.unfinished.safetensors").write_bytes(content)
+    path = store.root / "abc.unfinished"
+    path.write_bytes(spoil(path.read_bytes()))
     with pytest.raises(CwbenchError, match=r"unfinished training .*abc.* is damaged.*remove it"):
         store.find_partial("abc")
+
+
+def test_the_unfinished_training_of_something_else_is_refused(store):
+    store.save_partial("abc", Partial({"model.w": torch.ones(2)}, {}))
+    (store.root / "abc.unfinished").rename(store.root / "xyz.unfinished")
+    with pytest.raises(CwbenchError, match="it is the training of something else"):
+        store.find_partial("xyz")
+
+
+def test_files_are_readable_as_the_umask_allows(store):
+    store.save(CHECKPOINT)
+    folder = store.root / CHECKPOINT.digest
+    umask = os.umask(0)
+    os.umask(umask)
+    assert {path.stat().st_mode & 0o777 for path in folder.iterdir()} == {0o666 & ~umask}
+    assert folder.stat().st_mode & 0o777 == 0o777 & ~umask
 
 
 def test_an_unwritable_store_is_named(tmp_path):

@@ -23,7 +23,7 @@ def test_paired_by_hand(pair):
     (first, a), (second, b) = pair
     rows = compare(first, second, condition="pgd", columns=(a, b))
     assert [row.name for row in rows] == ["all", *(str(digit) for digit in range(10))]
-    right = [columns["pgd"] == columns["labels"] for columns in (a, b)]
+    right = [columns["under pgd"] == columns["labels"] for columns in (a, b)]
     only = int((right[0] & ~right[1]).sum()), int((right[1] & ~right[0]).sum())
     assert sum(only) > 0, "the reports must differ"
     assert rows[0].p_value == pytest.approx(binomtest(only[0], sum(only)).pvalue)
@@ -76,7 +76,7 @@ def test_other_classes_cannot_be_compared(pair):
     for condition in [*content["attacks"], content["worst_case_counts"]]:
         worst = condition["figures"]["worst_class"]
         worst["name"] = content["dataset"]["classes"][worst["index"]]
-    with pytest.raises(CwbenchError, match="different classes"):
+    with pytest.raises(CwbenchError, match="different data"):
         compare(first, type(second).model_validate(content), condition="clean")
 
 
@@ -91,7 +91,7 @@ def test_predictions_that_do_not_add_up_are_refused(pair):
     (report, columns), _ = pair
     sidecar.check(report, columns)
     with pytest.raises(CwbenchError, match="lack the column"):
-        sidecar.check(report, {name: column for name, column in columns.items() if name != "pgd"})
-    wrong = {**columns, "pgd": np.roll(columns["pgd"], 1)}
+        sidecar.check(report, {name: column for name, column in columns.items() if name != "under pgd"})
+    wrong = {**columns, "under pgd": np.roll(columns["under pgd"], 1)}
     with pytest.raises(CwbenchError, match="under pgd do not add up"):
         sidecar.check(report, wrong)

@@ -8,6 +8,7 @@ import torch
 from torch import nn
 
 import cwbench
+from cwbench import sidecar
 from cwbench.api import Access, Attack, Dataset
 from cwbench.attacks.pgd import PGD
 from cwbench.errors import CwbenchError
@@ -109,6 +110,58 @@ def test_a_session_plugin_cannot_take_a_builtins_name():
         cwbench.evaluate(Linear(), PGD(), (X, Y), eps="0.1")
 
 
+def test_a_model_that_works_in_place_cannot_change_the_callers_images():
+    def inverted(x):
+        return Linear()(x.mul_(1))
+
+    x = X.clone()
+    report = cwbench.evaluate(lambda images: Linear()(images.clone().mul_(0.5).add_(0.25)), "fgsm", (x, Y), eps="0.1")
+    assert torch.equal(x, X)
+    with torch.no_grad():
+        in_place = cwbench.evaluate(inverted, Mine(), (x, Y), eps="0.1")
+    assert torch.equal(x, X)
+    assert in_place.accuracy() == report.accuracy() == 1
+
+
+def test_nan_gradients_are_refused_and_do_not_pass_for_robustness():
+    """The logits are those of the linear model; the gradient of √0 is infinite, and 0 · ∞ is NaN."""
+
+    def masked(x):
+        return Linear()(x + (x * 0).sqrt())
+
+    for attack in ("fgsm", "pgd", "cw-pgd", "tpgd"):
+        with pytest.raises(CwbenchError, match="the model's gradient is not finite for 10 of 10 images"):
+            cwbench.evaluate(masked, attack, (X, Y), eps="0.1")
+
+
+def test_inference_mode_is_refused():
+    with torch.inference_mode(), pytest.raises(CwbenchError, match="inference_mode"):
+        cwbench.evaluate(Linear(), "pgd", (X, Y), eps="0.1")
+
+
+@pytest.mark.parametrize("attack", ["pgd:early_stop=false", "fgsm"])
+def test_l2_attacks_on_large_images_stay_inside_the_ball(attack):
+    x = torch.rand(2, 3, 224, 224, generator=torch.Generator().manual_seed(0))
+    weights = torch.randn(3 * 224 * 224, 2, generator=torch.Generator().manual_seed(1))
+    y = (x.flatten(1) @ weights).argmax(1)
+    for eps in (1, 20):
+        cwbench.evaluate(lambda images: images.flatten(1) @ weights, attack, (x, y), eps=eps, norm="L2")
+
+
+def test_two_session_plugins_of_one_name_are_refused():
+    twin = type("Twin", (Mine,), {"__module__": __name__})
+    with pytest.raises(CwbenchError, match="Twin repeats the name 'mine'"):
+        cwbench.evaluate(Linear(), [Mine(), twin(depth=2)], (X, Y), eps="0.1")
+
+
+@pytest.mark.parametrize("name", ["labels", "ids"])
+def test_an_attack_may_be_called_like_a_column(name, tmp_path):
+    attack = type("Named", (Mine,), {"name": name, "__module__": __name__})()
+    report = cwbench.evaluate(Linear(), attack, (X, Y), eps="0.1", out=tmp_path)
+    (path,) = tmp_path.glob("*/report.json")
+    assert sidecar.read(report, path.parent)[f"under {name}"].shape == (10,)
+
+
 def test_the_model_is_left_as_it_was():
     model = Linear().train()
     before = model.w.clone()
@@ -130,8 +183,8 @@ def test_the_model_is_left_as_it_was():
         ({"dataset": (X, Y + 1)}, "has label 2"),
         ({"classes": ["one"]}, "has label 1"),
         ({"superclasses": {"a": [2]}}, "indices from 0 to 1"),
-        ({"limit": 0}, "at least 1"),
-        ({"batch_size": 0}, "at least 1"),
+        ({"limit": 0}, "limit: .* greater than or equal to 1"),
+        ({"batch_size": 0}, "batch_size"),
         ({"attacks": "pdg"}, "did you mean"),
         ({"attacks": "pgd:steps="}, "is not field=value"),
         ({"norm": "L1"}, "unknown norm"),
@@ -139,6 +192,24 @@ def test_the_model_is_left_as_it_was():
         ({"dataset": "digits", "classes": ["a"]}, "for tensors"),
         ({"dataset": "digits", "norm": "L2", "eps": None}, "no default eps for L2"),
         ({"model": lambda x: x[0]}, r"instead of logits \(N, K\)"),
+        ({"model": None}, "None is no model"),
+        ({"model": "mart"}, "'mart' is no model"),
+        ({"model": Linear().half()}, r"weights are torch.float16.*model.float\(\)"),
+        ({"model": Linear().double()}, "weights are torch.float64"),
+        ({"model": lambda x: Linear()(x).detach()}, "have no gradient with respect to the image"),
+        ({"model": lambda x: torch.zeros(len(x), 2) + (torch.arange(2) == 1)}, "have no gradient"),
+        ({"model": lambda x: (Linear()(x) * 100).long()}, r"returned torch.int64 \(10, 2\)"),
+        ({"device": "meta"}, "device 'meta' cannot be used"),
+        ({"seed": -1}, "seed: "),
+        ({"seed": "a"}, "seed: "),
+        ({"limit": 2.5}, "limit: "),
+        ({"classes": ["a", "a"]}, "classes names one twice"),
+        ({"superclasses": {"s": [0, 0]}}, "s names one twice"),
+        ({"superclasses": [[0, 1]]}, "superclasses: "),
+        ({"dataset": (X.numpy(), Y.numpy())}, "must be two tensors"),
+        ({"dataset": (X, Y, Y)}, "must be two tensors"),
+        ({"dataset": (X, torch.tensor(1))}, "must be two tensors"),
+        ({"out": "/dev/null/runs"}, "cannot write into /dev/null/runs"),
     ],
 )
 def test_bad_arguments_get_one_line(arguments, complaint):
@@ -169,7 +240,7 @@ def test_no_attack_means_the_standard_suite():
 
 
 def test_a_run_repeats_itself_apart_from_times(report_file):
-    options = {"limit": 40, "set": {"recipe.epochs": 6, "recipe.eps_warmup": 2}}
+    options = {"limit": 40, "set": {"recipe.epochs": 6, "recipe.eps_warmup": 0.3}}
     first, second = (cwbench.run("madry", ["pgd"], **options) for _ in range(2))
     assert timeless(first) == timeless(second)
     assert timeless(first)["attacks"][0] == timeless(cwbench.read_report(report_file))["attacks"][0]

@@ -141,7 +141,7 @@ def test_an_attack_cannot_change_the_images_it_is_judged_on(tiny, images):
 @pytest.mark.parametrize(
     ("output", "complaint"),
     [
-        (lambda x: torch.zeros(len(x), 5), r"returned \(8, 5\) for 8 images instead of logits \(8, 4\)"),
+        (lambda x: torch.zeros(len(x), 5), r"returned torch.float32 \(8, 5\) for 8 images instead of logits \(8, 4\)"),
         (lambda x: torch.zeros(4), "instead of logits"),
         (lambda x: [0] * len(x), "returned list"),
         (lambda x: torch.zeros(len(x), 4).index_fill(0, torch.tensor([2]), torch.nan), "not finite for example 2"),

@@ -82,6 +82,37 @@ BROKEN = {
     "uncited": (ATTACK.format(name="a7").replace("nobody", " "), "citation"),
     "access": (ATTACK.format(name="a8").replace("Access.DECISION", '"all"'), "cwbench.api.Access"),
     "abstract": (ATTACK.format(name="a9").replace("def perturb", "def other"), "does not define perturb"),
+    "interrupts": ("raise GeneratorExit('out')", "GeneratorExit: out"),
+    "watching": (
+        "def __dir__():\n    return ['cwbench_attacks']\n\ndef __getattr__(name):\n    raise OSError('no peeking')",
+        "no peeking",
+    ),
+    "reserved": (ATTACK.format(name="clean"), "and not ('clean',)"),
+    "numbered": (ATTACK.format(name="a11").replace('name = "a11"', "name = 5"), "must be lower-case"),
+    "dataset": (
+        ATTACK.format(name="a12").replace("def perturb", "def other")
+        + """
+from cwbench.datasets.digits import Digits
+
+class Half(cwbench.api.Dataset):
+    name = "half"
+    reference = "nobody"
+    classes, shape, sizes, eps = Digits.classes, Digits.shape, Digits.sizes, Digits.eps
+    attack, backbone, recipes, superclasses = Digits.attack, Digits.backbone, None, None
+
+    def load(self, split, root):
+        return None
+
+@cwbench.hookimpl
+def cwbench_attacks():
+    return []
+
+@cwbench.hookimpl
+def cwbench_datasets():
+    return [Half]
+""",
+        "'NoneType' object has no attribute 'values'",
+    ),
     "stranger": (ATTACK.format(name="a10").replace("return [Nothing]", "return [dict]"), "no subclass of cwbench.api"),
 }
 
@@ -98,6 +129,21 @@ def test_a_broken_plugin_is_reported_and_the_others_go_on(name, install):
     registry = Registry(discover())
     assert registry.attack("nothing").name == "nothing"
     assert len(registry.offers("attack")) == len(Registry(discover("")).offers("attack")) + 1
+
+
+def test_a_plugin_that_prints_leaves_stdout_alone(install, capsys):
+    install("chatty", "print('hello')\n" + ATTACK.format(name="nothing"))
+    assert not discover().failures
+    assert capsys.readouterr() == ("", "hello\n")
+
+
+def test_broken_metadata_are_reported(install):
+    install("good", ATTACK.format(name="nothing"))
+    install("torn", "x = 1")
+    (install.path / "torn-1.2.dist-info" / "entry_points.txt").write_text("[cwbench]\nno value")
+    (reason,) = reasons()
+    assert "torn 1.2" in reason
+    assert Registry(discover()).attack("nothing").name == "nothing"
 
 
 def test_of_two_that_repeat_each_other_the_first_by_name_stands(install):

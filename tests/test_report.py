@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from cwbench.errors import CwbenchError
 from cwbench.report import Accuracy, Condition, DatasetRecord, Figures, Report, read_report, schema
+from cwbench.tables import report_table
 
 
 def dataset(n_per_class, superclasses=None):
@@ -127,6 +128,30 @@ EDITS = {
     "a field missing": (lambda content: content.pop("threat"), "'threat' is a required property"),
     "a later version": (change(["schema_version"], 2), "schema version 2, newer than 1.*update cwbench"),
     "no version": (lambda content: content.pop("schema_version"), "not a cwbench report"),
+    "more available": (change(["dataset", "n_available"], 20), "40 judged of 20 with limit 40"),
+    "a limit that is none": (change(["dataset", "limit"], 3), "40 judged of 899 with limit 3"),
+    "fewer attacked": (change(["attacks", 0, "cost", "examples"], 1), "pgd: 1 were attacked, but"),
+    "an eps of nothing": (change(["threat", "eps"], {"text": "-1", "value": -1}), "out of range"),
+    "an eps of everything": (change(["threat", "eps"], {"text": "7", "value": 7}), "out of range"),
+    "another attack's label": (change(["attacks", 0, "label"], "fgsm"), "'fgsm' is no label of 'pgd'"),
+    "a class twice in a superclass": (change(["dataset", "superclasses"], {"a": [1, 1]}), "names a class twice"),
+    "two classes of a name": (change(["dataset", "classes", 0], "1"), "same name"),
+    "a count beyond all": (change(["clean", "confusion", 0, 0], 10**400), "greater than the maximum"),
+    "a worst case too low": (
+        change(["worst_case_counts", "correct"], lambda counts: [0] * len(counts)),
+        "fewer examples of class|does not follow",
+    ),
+    "curves beyond": (
+        change(
+            ["training", "curves"],
+            [{"epoch": 1, "attack": "pgd", "n": [1] * 10, "clean": [1] * 10, "robust": [9] * 10}],
+        ),
+        "curves: epoch 1 has more right than there are",
+    ),
+    "curves of fewer classes": (
+        change(["training", "curves"], [{"epoch": 1, "attack": "pgd", "n": [1], "clean": [1], "robust": [1]}]),
+        "curves: epoch 1 does not have 10 counts",
+    ),
     "better than clean": (
         lambda content: content["attacks"].append(
             content["attacks"].pop() | {"confusion": [[4 * (i == j) for j in range(10)] for i in range(10)]}
@@ -159,6 +184,13 @@ def test_what_is_no_report_is_refused(text, tmp_path):
         read_report(path)
 
 
+def test_a_key_given_twice_is_refused(report_file, tmp_path):
+    path = tmp_path / "report.json"
+    path.write_text(report_file.read_text().replace("{", '{"subject": "another",', 1))
+    with pytest.raises(CwbenchError, match="a key is given twice"):
+        read_report(path)
+
+
 def test_a_missing_or_binary_file_is_refused(tmp_path):
     with pytest.raises(CwbenchError, match="cannot read"):
         read_report(tmp_path / "report.json")
@@ -177,6 +209,21 @@ def test_a_report_is_written_with_one_row_of_counts_to_a_line(report_file):
     report = read_report(report_file)
     row = json.dumps(report.confusion("clean")[0], separators=(",", ":"))
     assert row in report_file.read_text()
+
+
+def test_names_cannot_steer_the_table(report_file):
+    """Names come from whoever wrote the report: no control character, and no cell or tag of their own."""
+    report = read_report(report_file)
+    hostile = ["a|b", "<script>", "\x1b[31m", "two\nlines", "[x](y)", "[ 1 ]", *"4567"]
+    dataset_ = report.dataset.model_copy(update={"classes": hostile})
+    report = report.model_copy(update={"dataset": dataset_, "subject": "\x1b]0;title\x07"})
+    for style in ("terminal", "markdown"):
+        table = report_table(report, style)
+        assert all(letter.isprintable() or letter == "\n" for letter in table)
+    rows = [line for line in table.splitlines() if line.startswith("|")]
+    assert len({line.replace("\\|", "").count("|") for line in rows}) == 1
+    assert "\\<script\\>" in table
+    assert "[x]\\(y)" in table
 
 
 def test_old_reports_are_kept_readable(request):

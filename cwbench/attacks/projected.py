@@ -8,7 +8,7 @@ from pydantic import Field
 from torch import Tensor
 
 from cwbench.api import Access, Attack, Budget
-from cwbench.ascent import Leaves, ascend
+from cwbench.ascent import MOST_STEPS, Leaves, ascend
 from cwbench.exact import Number
 from cwbench.model import Model
 from cwbench.randomness import ExampleStreams
@@ -24,7 +24,7 @@ class ProjectedAttack(Attack):
     access = Access.WHITE_BOX
     pooled = True
 
-    steps: Annotated[int, Field(ge=1)] | None = None
+    steps: Annotated[int, Field(ge=1, le=MOST_STEPS)] | None = None
     """Ascent steps; the dataset's if unset."""
     step_size: Annotated[Number, Field(gt=0)] | None = None
     """In units of pixels; the dataset's, scaled with eps, if unset."""

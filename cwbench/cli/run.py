@@ -25,7 +25,7 @@ def run(
     seed: Annotated[str | None, typer.Option(help="0 by default.")] = None,
     limit: Annotated[str | None, typer.Option(help="Judge so many test examples, evenly over the classes.")] = None,
     device: Annotated[str | None, typer.Option(help="auto, cpu, cuda, cuda:1, mps.")] = None,
-    batch_size: Annotated[str | None, typer.Option(help="Images in one forward pass of the evaluation.")] = None,
+    batch_size: Annotated[str | None, typer.Option(help="Images in one forward pass: auto or a number.")] = None,
     every: Annotated[str | None, typer.Option(help="Record class-wise accuracy after every so many epochs.")] = None,
     out: Annotated[Path, typer.Option(help="Where the run's folder is made.")] = Path("runs"),
     config: Annotated[Path | None, typer.Option(help="YAML with the same fields; options override it.")] = None,
@@ -56,6 +56,8 @@ def run(
         "every": every,
     }
     content = read_config(config) if config else {}
+    if isinstance(content.get("set"), dict):
+        options["set"] = content["set"] | (options["set"] or {})
     content |= {name: value for name, value in options.items() if value is not None}
     keep_freed_memory()
     spec = validated(RunSpec, content, str(config or "the run"))

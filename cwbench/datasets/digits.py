@@ -35,7 +35,7 @@ class Digits(Dataset):
             optimizer=Adam(),
             schedule=OneCycle(),
             inner=(Inner(steps=5, step_size=0.03),),
-            eps_warmup=10,
+            eps_warmup=0.25,
         ),
         "paper": Recipe(
             epochs=100,

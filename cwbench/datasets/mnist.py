@@ -37,8 +37,8 @@ class MNIST(Dataset):
             lr=2e-3,
             optimizer=Adam(),
             schedule=OneCycle(),
-            inner=(Inner(steps=1, step_size=0.375), Inner(steps=3, step_size=0.15, from_epoch=3)),
-            eps_warmup=2,
+            inner=(Inner(steps=1, step_size=0.375), Inner(steps=3, step_size=0.15, after=0.5)),
+            eps_warmup=1 / 3,
         ),
     }
 
@@ -57,4 +57,9 @@ class MNIST(Dataset):
         except (ValueError, AssertionError, EOFError, OSError, TypeError) as error:
             reason = str(error).splitlines()[0] if str(error) else type(error).__name__
             raise CwbenchError(f"mnist in {folder} is damaged: {reason}", f"remove it and {place}") from None
+        if len(source.data) != len(source.targets):
+            raise CwbenchError(
+                f"mnist in {folder} is damaged: {len(source.data):,} images and {len(source.targets):,} labels",
+                f"remove it and {place}",
+            )
         return TensorExamples(source.data.unsqueeze(1).float() / 255, source.targets.long())

@@ -8,7 +8,7 @@ from pydantic import Field
 from torch import Tensor
 
 from cwbench.api import Batch, Defense, Loss, State
-from cwbench.ascent import ascend
+from cwbench.ascent import MOST_STEPS, ascend
 from cwbench.exact import Number
 from cwbench.model import Classifier, evaluating, frozen
 from cwbench.randomness import Streams
@@ -22,7 +22,7 @@ class AdversarialDefense(Defense):
     A subclass writes ``start``, what the inner attack increases (``inner_objective``), and the ``outer`` loss.
     """
 
-    steps: Annotated[int, Field(ge=1)] | None = None
+    steps: Annotated[int, Field(ge=1, le=MOST_STEPS)] | None = None
     """Steps of the inner attack; the recipe's if unset."""
     step_size: Annotated[Number, Field(gt=0)] | None = None
     """In units of pixels; the recipe's, scaled with eps, if unset."""

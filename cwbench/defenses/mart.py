@@ -46,4 +46,4 @@ class MART(AdversarialDefense):
         boosted = F.cross_entropy(adversarial_logits, batch.y) - (1.0001 - rival + 1e-12).log().mean()
         doubt = 1.0000001 - log_p.exp().gather(1, label).squeeze(1)
         weighted = (summed_kl(log_p, (q + 1e-12).log()) * doubt).mean()
-        return Loss(boosted + self.beta * weighted, {"bce": boosted.detach(), "kl": weighted.detach()})
+        return Loss(boosted + self.beta * weighted)

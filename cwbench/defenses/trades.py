@@ -42,4 +42,4 @@ class TRADES(AdversarialDefense):
         logits = model(batch.x)
         clean = F.cross_entropy(logits, batch.y)
         robust = summed_kl(logits.log_softmax(1), model(adversarial).log_softmax(1)).mean()
-        return Loss(clean + self.beta * robust, {"clean": clean.detach(), "kl": robust.detach()})
+        return Loss(clean + self.beta * robust)

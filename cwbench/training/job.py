@@ -1,5 +1,6 @@
 """What determines a checkpoint, and its digest."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -15,16 +16,12 @@ from cwbench.recipe import Inner, Recipe
 from cwbench.registry import Registry
 from cwbench.threat import Threat
 
-CODE = (
-    "cwbench.ascent",
-    "cwbench.model",
-    "cwbench.randomness",
-    "cwbench.recipe",
-    "cwbench.threat",
-    "cwbench.training.fit",
-    "cwbench.training.optimizer",
+NO_INFLUENCE = (
+    "cwbench",
+    *(f"cwbench.{room}" for room in ("checkpoints", "data", "digest", "errors", "files", "hookspecs", "plan")),
+    *(f"cwbench.{room}" for room in ("plugins", "progress", "registry", "spec")),
 )
-"""The modules whose code decides what weights a training arrives at."""
+"""Rooms that training imports and that cannot change the weights it arrives at: their code is not in the digest."""
 
 
 @dataclass(frozen=True)
@@ -40,11 +37,12 @@ class Job:
     inner_scale: float
     seed: int
     device: torch.device
-    every: int | None
+    curves: Mapping[str, Any] | None
+    """What determines the curves that are recorded on the way, with ``every``; None without curves."""
     registry: Registry
 
     @classmethod
-    def of(cls, plan: Plan) -> "Job":
+    def of(cls, plan: Plan, curves: Mapping[str, Any] | None = None) -> "Job":
         """Open the training split of a plan."""
         return cls(
             dataset=plan.dataset,
@@ -56,7 +54,7 @@ class Job:
             inner_scale=plan.inner_scale,
             seed=plan.seed,
             device=plan.device,
-            every=plan.every,
+            curves=curves,
             registry=plan.registry,
         )
 
@@ -72,11 +70,16 @@ class Job:
             "threat": {"norm": self.threat.norm, "eps": self.threat.radius},
             "inner_scale": self.inner_scale,
             "seed": self.seed,
-            "every": self.every,
+            "curves": self.curves,
             "device": self.device.type,
             "torch": torch.__version__,
-            "code": digest.of_modules(*CODE),
+            "code": digest.of_code("cwbench.training.fit", skip=NO_INFLUENCE),
         }
+
+    @property
+    def every(self) -> int | None:
+        """After how many epochs a point of the curves is measured."""
+        return self.curves["every"] if self.curves else None
 
     @cached_property
     def digest(self) -> str:
@@ -97,10 +100,13 @@ class Job:
             return Classifier(features, self.defense.classifier(features.width, len(self.dataset.classes)))
 
     def _described(self, plugin: Plugin) -> dict[str, Any]:
-        base = next(base for base in (Dataset, Backbone, Defense) if isinstance(plugin, base))
+        origin = self.registry.origin(plugin)
+        modules = [base.__module__ for base in type(plugin).__mro__ if issubclass(base, Plugin)]
         return {
             "name": plugin.name,
             "fields": plugin.model_dump(mode="json"),
-            "distribution": self.registry.origin(plugin).distribution,
-            "code": digest.of_code(type(plugin), stop=(base,)),
+            "distribution": origin.distribution,
+            # cwbench's own version says less than the code below and would retrain everything with every release.
+            "version": None if origin.distribution == "cwbench" else origin.version,
+            "code": digest.of_code(*dict.fromkeys(modules), skip=NO_INFLUENCE),
         }

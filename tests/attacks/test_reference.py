@@ -118,6 +118,23 @@ def test_restarts_attack_only_what_stands_and_return_the_attempt_that_broke(tiny
     assert cost_thrice < 3 * (cost_once + len(images)), "what is broken must not be attacked again"
 
 
+def test_every_restart_has_a_start_of_its_own(tiny, images):
+    starts = []
+
+    def watched(batch):
+        starts.append(batch.detach().clone())
+        return tiny(batch) * 0 + torch.eye(4)[y] + 0 * batch.sum()
+
+    y = tiny(images).argmax(1)
+    streams = ExampleStreams.of(0, torch.arange(len(images)))
+    PGD(steps=1, step_size=0.01, restarts=3).perturb(
+        watched, images, y, threat=Linf(eps=EPS), streams=streams, budget=Budget(20)
+    )
+    first, _, second, _, third = starts  # the looks between restarts ask who still stands
+    assert (first - second).abs().max() > EPS / 2
+    assert (second - third).abs().max() > EPS / 2
+
+
 def test_unset_steps_outside_a_run_are_named(tiny, images):
     with pytest.raises(ValueError, match="steps and step_size"):
         PGD().perturb(

@@ -69,6 +69,43 @@ def test_curves_are_recorded_on_request(cwbench, tmp_path):
     )
 
 
+def test_the_last_point_of_the_curves_is_the_report(cwbench, tmp_path):
+    """After the last epoch the curve's counts are those of the report, clean and under the dataset's PGD."""
+    arguments = ["--defense", "standard", "--attack", "pgd", "--every", "2", "--json", "--out", str(tmp_path)]
+    _, printed, _ = cwbench("run", *arguments, "--set", "recipe.epochs=4", "--limit", "200")
+    report = json.loads(printed)
+    first, last = report["training"]["curves"]
+    assert (first["epoch"], last["epoch"]) == (2, 4)
+    assert last["clean"] == [row[index] for index, row in enumerate(report["clean"]["confusion"])]
+    assert last["robust"] == [row[index] for index, row in enumerate(report["attacks"][0]["confusion"])]
+    assert last["robust"] != last["clean"]
+
+
+def test_curves_are_measured_anew_for_another_limit(cwbench, tmp_path):
+    arguments = ["--defense", "standard", "--attack", "fgsm", "--every", "1", "--json", "--out", str(tmp_path)]
+    counts = []
+    for limit in ("20", "30"):
+        _, printed, _ = cwbench("run", *arguments, "--set", "recipe.epochs=1", "--limit", limit)
+        counts.append(sum(json.loads(printed)["training"]["curves"][0]["n"]))
+    assert counts == [20, 30]
+
+
+def test_a_read_only_cache_that_holds_the_checkpoint_is_enough(cwbench, tmp_path, monkeypatch):
+    """Nothing is asked to be writable but the folder of the runs: root, who runs these tests, may write anywhere."""
+    monkeypatch.setenv("CWBENCH_CACHE", str(tmp_path / "cache"))
+    arguments = ["run", "--defense", "standard", "--attack", "fgsm", "--out", str(tmp_path / "runs"), *QUICK]
+    assert cwbench(*arguments)[0] == 0
+    monkeypatch.setattr("cwbench.runner.require_writable", _only_runs(tmp_path / "runs"))
+    assert cwbench(*arguments)[0] == 0
+
+
+def _only_runs(allowed):
+    def check(folder, room):
+        assert folder == allowed
+
+    return check
+
+
 def test_a_run_file_and_options_that_override_it(cwbench, tmp_path):
     (tmp_path / "run.yaml").write_text(
         "defense: standard\nattacks: [fgsm]\nlimit: 30\nseed: 5\nset: {recipe.epochs: 2}\n"
@@ -79,6 +116,11 @@ def test_a_run_file_and_options_that_override_it(cwbench, tmp_path):
     report = json.loads(printed)
     assert report["provenance"]["seed"] == 6
     assert report["dataset"]["limit"] == 30
+    _, printed, _ = cwbench(
+        "run", "--config", str(tmp_path / "run.yaml"), "--set", "recipe.lr=0.5", "--json", "--out", str(tmp_path)
+    )
+    recipe = json.loads(printed)["training"]["recipe"]
+    assert (recipe["epochs"], recipe["lr"]) == (2, 0.5), "--set adds to the file's set"
 
 
 BAD = {
@@ -97,7 +139,10 @@ BAD = {
     "eps by zero": (["--defense", "mart", "--eps", "8/0"], "divides by zero"),
     "eps above 1": (["--defense", "mart", "--eps", "8"], "write 8/255, not 8"),
     "eps text": (["--defense", "mart", "--eps", "eight"], "is not a number"),
-    "eps nan": (["--defense", "mart", "--eps", "nan"], "is not a number"),
+    "eps huge": (["--defense", "mart", "--eps", "1e99999999"], "is not finite"),
+    "eps hugest": (["--defense", "mart", "--eps", "1/" + "9" * 5000], "is not a number"),
+    "steps": (["--defense", "mart", "--attack", "pgd:steps=99999999999999999999999"], "attack pgd: steps"),
+    "eps nan": (["--defense", "mart", "--eps", "nan"], "is not finite"),
     "seed": (["--defense", "mart", "--seed", "x"], "seed"),
     "limit": (["--defense", "mart", "--limit", "0"], "limit"),
     "batch size": (["--defense", "mart", "--batch-size", "-1"], "batch_size"),

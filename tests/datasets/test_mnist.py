@@ -89,6 +89,14 @@ def test_fewer_images_than_labels_are_refused(small, root):
         data.open_split(small, "test", root)
 
 
+def test_more_images_than_labels_are_refused(small, root):
+    path = root / "MNIST" / "raw" / "t10k-images-idx3-ubyte"
+    content = path.read_bytes()
+    path.write_bytes(struct.pack(">IIII", 2051, 6, 28, 28) + content[16:] + bytes(784))
+    with pytest.raises(CwbenchError, match="6 images and 5 labels"):
+        data.open_split(small, "test", root)
+
+
 def test_a_consistent_but_short_copy_is_refused(root):
     with pytest.raises(CwbenchError, match="5 examples instead of 10,000"):
         data.open_split(MNIST(), "test", root)

@@ -5,7 +5,6 @@ import torch
 from torch import nn
 
 from cwbench.api import Batch
-from cwbench.defenses.adversarial import nearby_start
 from cwbench.defenses.madry import Madry
 from cwbench.defenses.mart import MART
 from cwbench.defenses.standard import Standard
@@ -89,7 +88,7 @@ def trades(model, batch, streams):
     x, y = batch.x, batch.y
     model.eval()
     p = [softmax(row.detach()) for row in model(x)]
-    adversarial = inner(model, x, nearby_start(x, streams), lambda row, i: kl(p[i], softmax(row)))
+    adversarial = inner(model, x, x + 0.001 * streams.normal(x), lambda row, i: kl(p[i], softmax(row)))
     model.train()
     clean, robust = model(x), model(adversarial)
     natural = sum(ce(clean[i], label) for i, label in enumerate(y)) / len(y)
@@ -100,7 +99,7 @@ def trades(model, batch, streams):
 def mart(model, batch, streams):
     x, y = batch.x, batch.y
     model.eval()
-    adversarial = inner(model, x, nearby_start(x, streams), lambda row, i: ce(row, y[i]))
+    adversarial = inner(model, x, x + 0.001 * streams.normal(x), lambda row, i: ce(row, y[i]))
     model.train()
     clean, robust = model(x), model(adversarial)
     total = 0

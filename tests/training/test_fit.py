@@ -5,6 +5,7 @@ import signal
 import subprocess
 import sys
 import time
+from typing import Any, ClassVar
 
 import pytest
 import torch
@@ -20,9 +21,9 @@ from cwbench.training.fit import fit, load_classifier
 from cwbench.training.job import Job
 
 
-def job(*plugins, **content) -> Job:
+def job(*plugins, curves=None, **content) -> Job:
     spec = RunSpec.model_validate({"defense": "madry", "set": {"recipe.epochs": 3}} | content)
-    return Job.of(make_plan(spec, installed().including(*plugins)))
+    return Job.of(make_plan(spec, installed().including(*plugins)), curves)
 
 
 def same(first, second) -> bool:
@@ -59,7 +60,7 @@ def test_training_leaves_the_global_random_state(tmp_path):
         {"eps": "0.05"},
         {"set": {"recipe.epochs": 4}},
         {"backbone": "digits-cnn", "recipe": "paper", "set": {}},
-        {"every": 1},
+        {"defense": "madry", "norm": "L2", "eps": "0.1"},
     ],
 )
 def test_whatever_determines_the_weights_is_in_the_digest(content):
@@ -93,6 +94,55 @@ class Scaled(Defense):
         return {**state, "finished": progress.epoch}
 
 
+def test_curves_are_kept_under_what_determines_them():
+    digests = {job(curves=curves).digest for curves in (None, {"every": 1}, {"every": 2}, {"every": 1, "limit": 5})}
+    assert len(digests) == 4
+
+
+class Recorder(Defense):
+    """Remembers what it was called with; its loss is the sum of the last layer's biases, whose gradient is 1."""
+
+    name = "recorder"
+    reference = "this test"
+    calls: ClassVar[list[dict[str, Any]]] = []
+
+    def loss(self, model, batch, *, threat, inner, streams, state):
+        draws = streams.uniform(batch.y.double())
+        self.calls.append({"y": batch.y, "eps": threat.radius, "inner": inner, "draws": draws[:2].tolist()})
+        return Loss(model.head.bias.sum() + 0 * model(batch.x).sum())
+
+
+def test_each_batch_gets_its_order_numbers_eps_step_and_learning_rate(tmp_path):
+    """By hand: 898 digits in 2 × 3 batches of 300, eps from 0 to 0.05 in the first half, a one-cycle rate."""
+    Recorder.calls.clear()
+    settings = {
+        "recipe.epochs": 2,
+        "recipe.batch_size": 300,
+        "recipe.eps_warmup": 0.5,
+        "recipe.lr": 0.6,
+        "recipe.optimizer": {"kind": "sgd", "momentum": 0, "weight_decay": 0},
+        "recipe.schedule": {"kind": "one-cycle", "peak_at": 0.5},
+        "recipe.inner": [{"steps": 5, "step_size": 0.04}, {"steps": 2, "step_size": 0.02, "after": 0.5}],
+    }
+    training = job(Recorder(), defense="recorder", eps="0.05", set=settings)
+    before = training.fresh_classifier().head.bias
+    trained = fit(training, Store(tmp_path))
+    calls = Recorder.calls
+    assert [len(call["y"]) for call in calls] == [300, 300, 298] * 2
+    assert [call["eps"] for call in calls] == pytest.approx([0.05 * share for share in (1e-3, 1 / 3, 2 / 3, 1, 1, 1)])
+    assert [call["inner"].steps for call in calls] == [5, 5, 5, 2, 2, 2]
+    # Half of the dataset's eps of 0.1, and while eps rises that share of it.
+    steps = [0.04 * 0.5 * share for share in (1e-3, 1 / 3, 2 / 3)] + [0.02 * 0.5] * 3
+    assert [call["inner"].step_size for call in calls] == pytest.approx(steps)
+    orders = [torch.cat([call["y"] for call in calls[start : start + 3]]) for start in (0, 3)]
+    assert not torch.equal(*orders), "each epoch has its own order"
+    assert torch.equal(*[order.sort().values for order in orders])
+    assert torch.equal(orders[0].sort().values, training.examples.labels.sort().values), "and sees every example once"
+    assert len({tuple(call["draws"]) for call in calls}) == 6, "no batch repeats another's random numbers"
+    rates = [0.6 * share for share in (0, 1 / 3, 2 / 3, 1, 2 / 3, 1 / 3)]
+    assert torch.allclose(before - trained.weights["head.bias"], torch.full((10,), sum(rates)), atol=1e-5)
+
+
 class Stopped(Exception):  # noqa: N818 - the test's own, no error
     pass
 
@@ -102,7 +152,7 @@ class Stopped(Exception):  # noqa: N818 - the test's own, no error
     [
         {"defense": "mart"},
         {"defense": "scaled"},
-        {"defense": "scaled", "set": {"recipe.epochs": 5, "recipe.judge_epoch": 2}, "every": 1},
+        {"defense": "scaled", "set": {"recipe.epochs": 5, "recipe.judge_epoch": 2}, "curves": {"every": 1}},
         {"defense": "standard", "recipe": "paper", "set": {"recipe.epochs": 91, "recipe.judge_epoch": 4}},
     ],
     ids=["adam", "state and dropout", "judged epoch is past", "sgd with momentum"],
@@ -135,7 +185,7 @@ def test_the_study_judges_an_epoch_before_the_last(tmp_path):
     """The weights of epoch 2 of 3 are those of a training that stops there, whatever follows."""
     settings = {"recipe.epochs": 3, "recipe.judge_epoch": 2}
     short = fit(job(set=settings), Store(tmp_path / "a"))
-    full = fit(job(set=settings, every=1), Store(tmp_path / "b"), lambda model: {})
+    full = fit(job(set=settings, curves={"every": 1}), Store(tmp_path / "b"), lambda model: {})
     assert len(short.record["losses"]) == 2
     assert len(full.record["losses"]) == 3
     assert [point["epoch"] for point in full.record["curves"]] == [1, 2, 3]
@@ -170,7 +220,7 @@ def test_a_killed_process_loses_at_most_an_epoch(tmp_path, kill):
     store = Store(tmp_path / "cache" / "checkpoints")
     deadline = time.monotonic() + 120
     while time.monotonic() < deadline:
-        unfinished = list(store.root.glob("*.unfinished.safetensors")) if store.root.exists() else []
+        unfinished = list(store.root.glob("*.unfinished")) if store.root.exists() else []
         if unfinished and store.find_partial(unfinished[0].name.partition(".")[0]).content["epoch"] >= 5:
             break
         time.sleep(0.02)
@@ -179,7 +229,7 @@ def test_a_killed_process_loses_at_most_an_epoch(tmp_path, kill):
     if kill == signal.SIGINT:
         assert process.returncode == 130
         assert errors.splitlines()[-1].startswith("cwbench: interrupted")
-    (unfinished,) = store.root.glob("*.unfinished.safetensors")
+    (unfinished,) = store.root.glob("*.unfinished")
     key = unfinished.name.partition(".")[0]
     done = store.find_partial(key).content["epoch"]
     assert done >= 5
