@@ -1,8 +1,8 @@
 """Keep freed memory in the process instead of giving it back to the system after every layer.
 
 glibc maps each large activation anew and returns it when it is freed, so that the kernel zeroes the same pages for
-every batch. On two cores of an AMD EPYC the 4-layer MNIST CNN computes 1.6 times as many input gradients per second
-without that (``python benchmarks/throughput.py``).
+every batch. On two cores of an AMD EPYC the 4-layer MNIST CNN computes 1.3 times as many input gradients per second
+without that (``python benchmarks/throughput.py``, docs/performance.md).
 """
 
 import ctypes

@@ -160,15 +160,20 @@ def changed_recipe(recipe: Recipe, changes: Mapping[str, JsonValue]) -> Recipe:
         head, *keys = path.split(".")
         if head != "recipe" or not keys:
             raise CwbenchError(f"cannot set {path!r}", "fields of the recipe are set as recipe.epochs=2")
-        place = content
-        for key in keys[:-1]:
-            place = place.get(key) if isinstance(place, dict) else None  # type: ignore[assignment]
-        if not isinstance(place, dict):
-            raise CwbenchError(f"the recipe has no {path!r}", did_you_mean(keys[0], content))
-        if keys[-1] not in place:
-            raise CwbenchError(f"the recipe has no {path!r}", did_you_mean(keys[-1], place))
-        place[keys[-1]] = value
+        content = _replaced(content, keys, value, path)
     return validated(Recipe, content, "the recipe")
+
+
+def _replaced(place: Any, keys: list[str], value: JsonValue, path: str) -> Any:
+    """Return a copy of a part of a recipe with the value at ``keys``: fields by name, members of a list by number."""
+    if not keys:
+        return value
+    members = dict(zip(map(str, range(len(place))), place, strict=True)) if isinstance(place, list) else place
+    known = members if isinstance(members, dict) else {}
+    if keys[0] not in known:
+        raise CwbenchError(f"the recipe has no {path!r}", did_you_mean(keys[0], known))
+    changed = known | {keys[0]: _replaced(known[keys[0]], keys[1:], value, path)}
+    return list(changed.values()) if isinstance(place, list) else changed
 
 
 def _build(cls: type[P], spec: PluginSpec, kind: str) -> P:

@@ -59,6 +59,8 @@ def test_another_norm_needs_an_eps_and_takes_the_customary_step():
         ({"set": {"recipe.epoch": 2}}, "did you mean epochs"),
         ({"set": {"recipe.optimizer.momentun": 0}}, "recipe has no"),
         ({"set": {"recipe.nothing.epochs": 2}}, "recipe has no"),
+        ({"set": {"recipe.inner.7.steps": 2}}, "recipe has no"),
+        ({"set": {"recipe.epochs.more": 2}}, "recipe has no"),
         ({"set": {"recipe.epochs": 0}}, "the recipe: epochs"),
         ({"set": {"recipe.lr": "nan"}}, "the recipe: lr"),
         ({"set": {"recipe.epochs": 60}, "dataset": "mnist", "recipe": "paper"}, "judge_epoch 75 is past"),
@@ -77,6 +79,8 @@ def test_a_changed_recipe_is_marked_and_leaves_the_original():
     assert (plan.recipe.epochs, plan.recipe.schedule.peak_at) == (2, 0.5)
     assert planned().recipe.epochs != 2
     assert changed_recipe(plan.recipe, {}) == plan.recipe
+    stages = changed_recipe(plan.recipe, {"recipe.inner.0.steps": 9}).inner
+    assert (stages[0].steps, len(stages)) == (9, 1)
 
 
 def test_devices():

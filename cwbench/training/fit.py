@@ -187,7 +187,7 @@ def _seed_modules(seed: int, device: torch.device) -> None:
 
 
 def _placed(model: Classifier, device: torch.device) -> Classifier:
-    # Convolutions run faster with channels last: 1.4 times on a CPU (benchmarks/throughput.py).
+    # Convolutions run faster with channels last: 1.3 times on a CPU (benchmarks/throughput.py).
     return model.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload,no-any-return]
 
 
