@@ -30,7 +30,7 @@ def main() -> None:
             report = cwbench.run(**options, batch_size=size, out=folder)
             (path,) = Path(folder).glob("*/report.json")
             columns[size] = sidecar.read(report, path.parent)
-    for label in ["clean", *report.labels()]:
+    for label in ["clean", *map(sidecar.column, report.labels())]:
         for a, b in combinations(SIZES, 2):
             right = [columns[size][label] == columns[size]["labels"] for size in (a, b)]
             differing = int((right[0] != right[1]).sum())

@@ -4,13 +4,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from cwbench import data
+from cwbench import data, digest
 from cwbench.api import Examples
 from cwbench.evaluation import evaluate
 from cwbench.model import Classifier
 from cwbench.plan import Plan, PlannedAttack, default_attack, plan_attacks
 from cwbench.spec import PluginSpec
 from cwbench.summarise import per_class, standing
+from cwbench.training.job import NO_INFLUENCE
 
 
 @dataclass(frozen=True)
@@ -34,6 +35,7 @@ class Curves:
             "limit": self.plan.limit,
             "test": data.digest(self.test),
             "attack": self.attack.attack.model_dump(mode="json"),
+            "code": digest.of_code(__name__, type(self.attack.attack).__module__, skip=NO_INFLUENCE),
             "batch_size": self.plan.batch_size,
         }
 

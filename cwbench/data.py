@@ -37,7 +37,17 @@ def check_examples(examples: Examples, *, classes: int, shape: tuple[int, ...] |
     Raises:
         CwbenchError: names the first bad example.
     """
-    labels = examples.labels
+    check_labels(examples.labels, classes=classes, subject=subject)
+    for rows in torch.arange(len(examples)).split(CHUNK):
+        _check_images(examples.images(rows), rows, shape, subject)
+
+
+def check_labels(labels: Tensor, *, classes: int, subject: str) -> None:
+    """Check that there are labels and that each is a class.
+
+    Raises:
+        CwbenchError: names the first bad example.
+    """
     if labels.dtype != torch.int64 or labels.dim() != 1 or not len(labels):
         raise CwbenchError(f"{subject}: labels must be a non-empty vector of int64, not {_described(labels)}")
     bad = (labels < 0) | (labels >= classes)
@@ -46,8 +56,6 @@ def check_examples(examples: Examples, *, classes: int, shape: tuple[int, ...] |
         raise CwbenchError(
             f"{subject}: example {first} has label {int(labels[first])}, but there are {classes} classes from 0"
         )
-    for rows in torch.arange(len(labels)).split(CHUNK):
-        _check_images(examples.images(rows), rows, shape, subject)
 
 
 def _check_images(x: Tensor, rows: Tensor, shape: tuple[int, ...] | None, subject: str) -> None:

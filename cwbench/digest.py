@@ -6,7 +6,9 @@ import importlib.util
 import json
 import sys
 import uuid
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Mapping
+from functools import cache
+from importlib.metadata import packages_distributions
 from pathlib import Path
 from typing import Any
 
@@ -28,34 +30,57 @@ def of_file(path: Path) -> str:
 
 
 def of_code(*modules: str, skip: Collection[str] = ()) -> str:
-    """Return the sha256 of the code of some modules and of all they import from their own packages or from cwbench.
+    """Return the sha256 of the code of some modules and of all of their own that they import.
 
-    Comments and docstrings do not count, nor do the modules in ``skip`` and what only they import. It is part of a
-    checkpoint's digest: whoever edits a loss must not be served the weights of the loss before. A module without a
-    file, such as a notebook, gets a new digest every time, since nobody can tell whether its code is the same.
+    Their own are the modules of the same distributions and of cwbench, and those of no distribution at all: a
+    file beside a script, a package installed for editing. Comments and docstrings do not count, nor do the modules in
+    ``skip`` and what only they import. It is part of a checkpoint's digest: whoever edits a loss must not be served the
+    weights of the loss before. A module that cannot be read, such as a notebook, gets a new digest every time, since
+    nobody can tell whether its code is the same.
     """
-    packages = {name.partition(".")[0] for name in modules} | {"cwbench"}
+    owners = {"cwbench"} | {owner for name in modules for owner in _owners(name)}
     texts: dict[str, str] = {}
     waiting = list(modules)
     while waiting:
         name = waiting.pop()
-        if name in texts or name in skip or name.partition(".")[0] not in packages:
+        if name in texts or name in skip:
             continue
         path = _source(name)
-        if path is None:
+        try:
+            tree = ast.parse(path.read_bytes()) if path else None
+        except (OSError, ValueError, SyntaxError):
+            tree = None
+        if path is None or tree is None:
             texts[name] = str(uuid.uuid4())
             continue
-        tree = ast.parse(path.read_bytes())
-        waiting += [found for found in _imports(tree, name, path) if _source(found)]
+        found = [module for module in _imports(tree, name, path) if module not in skip and _is_own(module, owners)]
+        waiting += [module for module in found if _source(module)]
         texts[name] = _without_docstrings(tree)
     return of_json(texts)
+
+
+@cache
+def _distributions() -> Mapping[str, list[str]]:
+    return packages_distributions()
+
+
+def _owners(module: str) -> list[str]:
+    """Return the distributions that a module's top-level package belongs to."""
+    return _distributions().get(module.partition(".")[0], [])
+
+
+def _is_own(module: str, owners: set[str]) -> bool:
+    if module.partition(".")[0] in sys.stdlib_module_names:
+        return False
+    found = _owners(module)
+    return not found or bool(owners & set(found))
 
 
 def _source(module: str) -> Path | None:
     """Return the file of a module, imported or not; None where there is none."""
     try:
         spec = importlib.util.find_spec(module) if module not in sys.modules else None
-    except (ImportError, ValueError):
+    except Exception:  # noqa: BLE001 - it may import a package that raises anything
         return None
     place = spec.origin if spec else getattr(sys.modules.get(module), "__file__", None)
     return Path(place) if place and place.endswith(".py") and Path(place).is_file() else None

@@ -28,6 +28,7 @@ from cwbench.threat import Threat, make_threat
 
 AttackLike = str | Attack | PluginSpec
 TENSOR_STEPS = 20
+UNKNOWN = 2**31  # how many classes tensors may have before the model has said how many it knows
 
 
 def run(
@@ -108,20 +109,25 @@ def evaluate(
             "batch_size": batch_size,
             "classes": classes,
             "superclasses": superclasses or {},
+            "device": device,
+            "norm": norm,
+            "data": data,
+            "out": out,
             "subject": subject or str(getattr(model, "__name__", type(model).__name__)),
         },
         "the evaluation",
     )
-    if out:
-        require_writable(Path(out), runner.REPORT_ROOM)
+    if options.out:
+        require_writable(options.out, runner.REPORT_ROOM)
+    refuse_unfit(model)
     registry = installed().including(*[item for item in (dataset, *_many(attacks)) if isinstance(item, Plugin)])
-    place = choose_device(device)
+    place = choose_device(options.device)
     if isinstance(dataset, tuple | list):
-        target = _tensors(dataset, model, place, eps, norm, options)
+        target = _tensors(dataset, model, place, eps, options)
     elif classes is not None or superclasses is not None:
         raise CwbenchError("classes and superclasses are for tensors", "a named dataset has its own")
     else:
-        target = _named(_spec(dataset), registry, data, eps, norm)
+        target = _named(_spec(dataset), registry, eps, options)
     specs = tuple(_spec(attack) for attack in _many(attacks) or target.suite)
     planned = plan_attacks(specs, registry, target.default)
     batch = DEFAULT_BATCH if options.batch_size == "auto" else options.batch_size
@@ -148,8 +154,8 @@ def evaluate(
         batch_size=batch,
         predictions=predictions if out else None,
     )
-    if out:
-        runner.write_run(report, content, Path(out))
+    if options.out:
+        runner.write_run(report, content, options.out)
     return report
 
 
@@ -164,6 +170,16 @@ class _Options(BaseModel):
     classes: list[str] | None
     superclasses: dict[str, list[int]]
     subject: str
+    device: str
+    norm: Literal["Linf", "L2"] | None
+    data: Path | None
+    out: Path | None
+
+    @model_validator(mode="after")
+    def _writable_text(self) -> "_Options":
+        for text in (self.subject, *(self.classes or ())):
+            text.encode()  # a lone surrogate cannot be written, and must not be found out after the evaluation
+        return self
 
     @model_validator(mode="after")
     def _distinct(self) -> "_Options":
@@ -185,38 +201,34 @@ class _Target:
     suite: tuple[str, ...]
 
 
-def _named(
-    spec: PluginSpec, registry: Registry, data: Path | str | None, eps: str | float | None, norm: str | None
-) -> _Target:
+def _named(spec: PluginSpec, registry: Registry, eps: str | float | None, options: _Options) -> _Target:
     dataset = validated(registry.dataset(spec.name), spec.fields, f"dataset {spec.name}")
-    threat = dataset_threat(dataset, norm, eps)
-    examples = splits.open_split(dataset, "test", data_root(Path(data) if data else None))
+    threat = dataset_threat(dataset, options.norm, eps)
+    examples = splits.open_split(dataset, "test", data_root(options.data))
     record = dataset_record(dataset, examples, registry, None)
     return _Target(examples, record, threat, default_attack(dataset, threat), dataset.suite)
 
 
 def _tensors(
-    pair: Sequence[Tensor],
-    model: Model,
-    device: torch.device,
-    eps: str | float | None,
-    norm: str | None,
-    options: _Options,
+    pair: Sequence[Tensor], model: Model, device: torch.device, eps: str | float | None, options: _Options
 ) -> _Target:
-    if len(pair) != 2 or not all(isinstance(part, Tensor) and part.dim() for part in pair):
+    sound = [isinstance(part, Tensor) and part.layout == torch.strided and not part.is_meta for part in pair]
+    if sound != [True, True] or pair[0].dim() < 2 or pair[1].dim() != 1:
         raise CwbenchError("examples must be two tensors (x, y)", "x (N, C, H, W) in [0, 1] and y (N,) int64")
     if eps is None:
         raise CwbenchError("tensors have no default eps", 'give one, for example eps="8/255"')
-    threat = make_threat(norm or "Linf", eps)
-    x, y = pair
+    threat = make_threat(options.norm or "Linf", eps)
+    x, y = (part.detach() for part in pair)
     if len(x) != len(y) or not len(x):
         raise CwbenchError(f"{len(x)} images and {len(y)} labels do not make examples")
+    examples = TensorExamples(x.float() if x.is_floating_point() else x, y)
+    subject = "the given tensors"
+    splits.check_examples(examples, classes=UNKNOWN, shape=None, subject=subject)
     names = options.classes or [str(index) for index in range(_width(model, x[:1], device))]
+    splits.check_labels(y, classes=len(names), subject=subject)
     groups = options.superclasses
     if any(index not in range(len(names)) for group in groups.values() for index in group):
         raise CwbenchError(f"superclasses must hold indices from 0 to {len(names) - 1}")
-    examples = TensorExamples(x.detach(), y.detach())
-    splits.check_examples(examples, classes=len(names), shape=None, subject="the given tensors")
     record = DatasetRecord(
         name="tensors",
         fields={},
@@ -235,19 +247,30 @@ def _tensors(
 
 def _width(model: Model, x: Tensor, device: torch.device) -> int:
     """Return how many logits the model gives."""
-    refuse_unfit(model)
     with placed(model, device), evaluating(model), torch.no_grad():
-        logits = model(x.to(device, torch.float32, copy=True))
+        try:
+            logits = model(x.to(device, torch.float32, copy=True))
+        except (RuntimeError, TypeError, ValueError, IndexError) as error:
+            reason = " ".join(str(error).split())[:200]
+            raise CwbenchError(f"the model failed on an image of shape {tuple(x.shape[1:])}: {reason}") from error
     if not isinstance(logits, Tensor) or logits.dim() != 2:
         raise CwbenchError(f"the model returned {type(logits).__name__} instead of logits (N, K)")
     return logits.shape[1]
 
 
-def _many(attacks: AttackLike | Sequence[AttackLike]) -> list[AttackLike]:
-    return [attacks] if isinstance(attacks, str | Attack | PluginSpec) else list(attacks or ())
+def _many(attacks: AttackLike | Sequence[AttackLike] | None) -> list[AttackLike]:
+    if attacks is None:
+        return []
+    if isinstance(attacks, str | Attack | PluginSpec | dict | type):
+        return [attacks]  # a class is refused by _spec
+    if not isinstance(attacks, Sequence):
+        raise CwbenchError(f"attacks are {attacks!r}", 'give text such as "pgd:steps=50", an object, or a list of them')
+    return list(attacks)
 
 
 def _spec(given: str | Plugin | PluginSpec) -> PluginSpec:
+    if isinstance(given, type):
+        raise CwbenchError(f"{given.__name__} is a class", f"give an object: {given.__name__}()")
     if isinstance(given, Plugin):
         return PluginSpec(name=given.name, fields=given.model_dump(mode="json", exclude_unset=True))
     return given if isinstance(given, PluginSpec) else validated(PluginSpec, given, f"{given!r}")

@@ -5,7 +5,8 @@ full-precision forward pass on the returned examples.
 """
 
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -81,8 +82,8 @@ def evaluate(
             else than images of ball and box; the message names the first or worst example.
     """
     refuse_unfit(model)
-    with placed(model, device), evaluating(model), frozen(model):
-        harness = _Harness(_Observed(model).eval(), classes, threat, seed, device, batch_size)
+    with placed(model, device), evaluating(model), frozen(model), _full_precision(device):
+        harness = _Harness(_Observed(model), classes, threat, seed, device, batch_size)
         labels = examples.labels[ids.to(examples.labels.device)].cpu()
         clean = torch.empty_like(labels)
         for part in torch.arange(len(ids)).split(batch_size):
@@ -91,17 +92,28 @@ def evaluate(
     return Outcomes(ids.numpy(), labels.numpy(), clean.numpy(), tuple(outcomes))
 
 
+@contextmanager
+def _full_precision(device: torch.device) -> Iterator[None]:
+    """Switch off what would round a verdict: the caller's autocast, and TF32 in CUDA's convolutions."""
+    with ExitStack() as stack:
+        stack.enter_context(torch.autocast(device.type, enabled=False))
+        if device.type == "cuda":
+            flags = torch.backends.cudnn.flags(enabled=True, deterministic=True, allow_tf32=False)
+            stack.enter_context(flags)
+        yield
+
+
 def refuse_unfit(model: Model) -> None:
     """Refuse what cannot be judged in full precision.
 
     Raises:
         CwbenchError: no model, weights of another type than float32, or inference mode.
     """
-    if torch.is_inference_mode_enabled():
-        raise CwbenchError("attacks need gradients", "evaluate outside of torch.inference_mode()")
-    if not callable(model):
+    if isinstance(model, type) or not callable(model):
         raise CwbenchError(f"{model!r} is no model", "give an nn.Module or a function from images to logits")
     tensors = [*model.parameters(), *model.buffers()] if isinstance(model, nn.Module) else []
+    if torch.is_inference_mode_enabled() or any(tensor.is_inference() for tensor in tensors):
+        raise CwbenchError("attacks need gradients", "make and evaluate the model outside of torch.inference_mode()")
     other = {str(tensor.dtype) for tensor in tensors if tensor.is_floating_point() and tensor.dtype != torch.float32}
     if other:
         raise CwbenchError(f"the model's weights are {', '.join(sorted(other))}", "convert it with model.float()")
@@ -115,10 +127,12 @@ class _Observed(nn.Module):
         self.model = model
         self.forward_passes = 0
         self.backward_passes = 0
+        self.training = False
 
     def forward(self, x: Tensor) -> Tensor:
         self.forward_passes += len(x)
-        logits = self.model(x)
+        # A clone, because a model may work in place, and these are the attack's iterates or the caller's images.
+        logits = self.model(x.clone())
         if x.requires_grad and torch.is_grad_enabled() and isinstance(logits, Tensor):
             if not logits.requires_grad:
                 raise CwbenchError(
@@ -126,8 +140,7 @@ class _Observed(nn.Module):
                     "attacks with white-box access need one: does the model detach, round or run under no_grad?",
                 )
             logits.register_hook(self._count_backward)
-            if x.is_leaf:
-                x.register_hook(_refuse_bad_gradient)
+            x.register_hook(_refuse_bad_gradient)
         return logits
 
     def _count_backward(self, gradient: Tensor) -> None:
@@ -142,6 +155,9 @@ def _refuse_bad_gradient(gradient: Tensor) -> None:
             f"the model's gradient is not finite for {int(bad.sum())} of {len(bad)} images in a batch",
             "a gradient of NaN or infinity makes an attack fail and looks like robustness",
         )
+
+
+_STATE = ("modes", "requires_grad", "weights")
 
 
 @dataclass
@@ -186,7 +202,27 @@ class _Harness:
     def _perturb(self, attack: Attack, x: Tensor, y: Tensor, ids: Tensor, tick: Any) -> Any:
         streams = ExampleStreams.of(self.seed, ids).child("attack", attack.name)
         budget = Budget(self.batch_size, tick)
-        return attack.perturb(self.model, x.clone(), y.clone(), threat=self.threat, streams=streams, budget=budget)
+        before = self._state()
+        candidates = attack.perturb(
+            self.model, x.clone(), y.clone(), threat=self.threat, streams=streams, budget=budget
+        )
+        changed = [name for name, old, new in zip(_STATE, before, self._state(), strict=True) if old != new]
+        if changed:
+            raise CwbenchError(
+                f"attack {attack.name} changed the model's {' and '.join(changed)}",
+                "an attack may look at the model, and must leave it as it is",
+            )
+        return candidates
+
+    def _state(self) -> tuple[list[bool], list[bool], list[int]]:
+        """Return what an attack must not change; weights by PyTorch's own counters of changes in place."""
+        parameters = list(self.model.parameters())
+        tensors = [*parameters, *self.model.buffers()]
+        return (
+            [module.training for module in self.model.modules()],
+            [parameter.requires_grad for parameter in parameters],
+            [tensor._version for tensor in tensors],
+        )
 
     @torch.no_grad()
     def predict(self, x: Tensor, ids: Tensor) -> Tensor:
@@ -200,13 +236,18 @@ class _Harness:
         )
 
     def _logits(self, x: Tensor, ids: Tensor) -> Tensor:
-        logits = self.model(x)
+        try:
+            logits = self.model(x)
+        except (RuntimeError, TypeError, ValueError, IndexError) as error:
+            reason = " ".join(str(error).split())[:200]
+            raise CwbenchError(f"the model failed on images of shape {tuple(x.shape)}: {reason}") from error
         expected = (len(x), self.classes)
-        if not isinstance(logits, Tensor) or not logits.is_floating_point() or tuple(logits.shape) != expected:
+        full = isinstance(logits, Tensor) and logits.dtype in (torch.float32, torch.float64)
+        if not isinstance(logits, Tensor) or not full or tuple(logits.shape) != expected:
             shape = f"{logits.dtype} {tuple(logits.shape)}" if isinstance(logits, Tensor) else type(logits).__name__
             raise CwbenchError(
                 f"the model returned {shape} for {len(x)} images instead of logits {expected}",
-                "the model must map images (N, C, H, W) to one logit for each class",
+                "the model must map images (N, C, H, W) to one full-precision logit for each class",
             )
         bad = ~logits.isfinite().all(1)
         if bad.any():

@@ -45,27 +45,27 @@ def evaluating(model: object) -> Iterator[None]:
 
     Does nothing for a model that is no ``nn.Module``.
     """
-    training = [module for module in modules(model) if module.training]
-    for module in training:
-        module.training = False
+    modes = [(module, module.training) for module in modules(model)]
+    for module, _ in modes:
+        module.training = False  # not eval(), which somebody may have overridden
     try:
         yield
     finally:
-        for module in training:
-            module.training = True
+        for module, mode in modes:
+            module.training = mode
 
 
 @contextmanager
 def frozen(model: object) -> Iterator[None]:
     """Switch off the gradients of the parameters, so that an attack pays for those of the image alone."""
-    parameters = [p for module in modules(model) for p in module.parameters(recurse=False) if p.requires_grad]
-    for parameter in parameters:
+    flags = [(p, p.requires_grad) for module in modules(model) for p in module.parameters(recurse=False)]
+    for parameter, _ in flags:
         parameter.requires_grad_(False)
     try:
         yield
     finally:
-        for parameter in parameters:
-            parameter.requires_grad_(True)
+        for parameter, flag in flags:
+            parameter.requires_grad_(flag)
 
 
 @contextmanager

@@ -64,6 +64,9 @@ def make_plan(spec: RunSpec, registry: Registry) -> Plan:
     recipe_name = spec.recipe or dataset.default_recipe
     if recipe_name not in dataset.recipes:
         raise CwbenchError(f"{dataset.name} has no recipe {recipe_name!r}", did_you_mean(recipe_name, dataset.recipes))
+    recipe = changed_recipe(dataset.recipes[recipe_name], spec.set)
+    if spec.every and spec.every > recipe.epochs:
+        raise CwbenchError(f"every {spec.every} epochs: there are {recipe.epochs}", "give --every a smaller number")
     chosen = spec.attacks or tuple(PluginSpec.model_validate(text) for text in dataset.suite)
     return Plan(
         dataset=dataset,
@@ -72,7 +75,7 @@ def make_plan(spec: RunSpec, registry: Registry) -> Plan:
         defense=_build(registry.defense(spec.defense.name), spec.defense, "defense"),
         backbone=_build(registry.backbone(backbone_spec.name), backbone_spec, "backbone"),
         recipe_name=recipe_name + "*" * bool(spec.set),
-        recipe=changed_recipe(dataset.recipes[recipe_name], spec.set),
+        recipe=recipe,
         inner_scale=_scale(threat, dataset),
         attacks=plan_attacks(chosen, registry, default_attack(dataset, threat)),
         seed=spec.seed,
@@ -97,6 +100,10 @@ def plan_attacks(specs: tuple[PluginSpec, ...], registry: Registry, default: Inn
     for label in labels:
         if labels.count(label) > 1:
             raise CwbenchError(f"attack {label!r} is given {labels.count(label)} times", "give each attack once")
+    for position, one in enumerate(planned):
+        for other in planned[:position]:
+            if one.attack == other.attack:
+                raise CwbenchError(f"attacks {other.label!r} and {one.label!r} are the same", "give each attack once")
     return tuple(planned)
 
 

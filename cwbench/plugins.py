@@ -14,6 +14,9 @@ import pluggy
 
 from cwbench import hookspecs
 from cwbench.api import Access, Attack, Backbone, Dataset, Defense, Plugin
+from cwbench.errors import CwbenchError
+from cwbench.recipe import Inner, Recipe
+from cwbench.threat import make_threat
 
 KINDS: dict[str, type[Plugin]] = {
     "attack": Attack,
@@ -97,12 +100,14 @@ def _entries(found: Discovery) -> list[tuple[Origin, EntryPoint]]:
     """Return the entry points, each once even when a distribution lies twice on the path."""
     entries: dict[Origin, EntryPoint] = {}
     for dist in distributions():
-        name = dist.metadata["Name"] or "?"
-        version = dist.metadata["Version"] or "?"
+        name, version = "?", "?"
         try:
             group = list(dist.entry_points.select(group=hookspecs.PROJECT))
+            if group:
+                name, version = dist.metadata["Name"] or "?", dist.metadata["Version"] or "?"
         except Exception as error:  # noqa: BLE001 - somebody's broken metadata
-            found.failures.append(Failure(Origin("?", name, version), f"its entry points: {_one_line(error)}"))
+            origin = Origin("?", str(getattr(dist, "_path", "?")), version)
+            found.failures.append(Failure(origin, f"its metadata cannot be read: {_one_line(error)}"))
             continue
         for entry in group:
             entries.setdefault(Origin(entry.name, name, version), entry)
@@ -188,12 +193,29 @@ def flaws(kind: str, cls: Any) -> list[str]:
     if issubclass(cls, Attack) and cls.access not in list(Access):
         found.append(f"its access {cls.access!r} must be a value of cwbench.api.Access")
     if issubclass(cls, Dataset):
-        members = sorted(index for group in cls.superclasses.values() for index in group)
-        if cls.superclasses and members != list(range(len(cls.classes))):
-            found.append("its superclasses must hold every class exactly once")
-        if cls.default_recipe not in cls.recipes:
-            found.append(f"its default_recipe {cls.default_recipe!r} is not among its recipes")
+        found += _dataset_flaws(cls)
     return found
+
+
+def _dataset_flaws(cls: type[Dataset]) -> list[str]:
+    try:
+        make_threat(cls.norm, cls.eps)
+    except CwbenchError as error:
+        return [str(error)]
+    members = sorted(index for group in cls.superclasses.values() for index in group)
+    recipes = all(isinstance(recipe, Recipe) for recipe in cls.recipes.values())
+    rules = {
+        "its classes must be two or more different names": (
+            all(isinstance(name, str) for name in cls.classes) and len(set(cls.classes)) == len(cls.classes) > 1
+        ),
+        "its superclasses must hold every class exactly once": not members or members == list(range(len(cls.classes))),
+        "its sizes must say how many examples train and test have": set(cls.sizes) == {"train", "test"},
+        "its attack must be a cwbench.recipe.Inner": isinstance(cls.attack, Inner),
+        "its recipes must be cwbench.recipe.Recipe": recipes,
+        f"its default_recipe {cls.default_recipe!r} is not among its recipes": cls.default_recipe in cls.recipes,
+        "its shape must be two numbers, channels and size": [type(n) for n in cls.shape] == [int, int],
+    }
+    return [rule for rule, kept in rules.items() if not kept]
 
 
 def _declared(base: type[Plugin]) -> Iterable[str]:
@@ -208,5 +230,8 @@ class _ImportFailedError(Exception):
 def _one_line(error: BaseException) -> str:
     if isinstance(error, _ImportFailedError):
         return str(error)
-    text = " ".join(str(error).split())
+    try:
+        text = " ".join(str(error).split())
+    except Exception:  # noqa: BLE001 - an exception whose own text fails
+        text = ""
     return f"{type(error).__name__}: {text[:300]}" if text else type(error).__name__

@@ -101,11 +101,15 @@ class Recipe(_Closed):
     @model_validator(mode="after")
     def _consistent(self) -> "Recipe":
         if self.judge_epoch is not None and self.judge_epoch > self.epochs:
-            raise ValueError(f"judge_epoch {self.judge_epoch} is past the last of {self.epochs} epochs")
+            raise ValueError(
+                f"judge_epoch {self.judge_epoch} is past the last of {self.epochs} epochs: set it too, or to null"
+            )
         if isinstance(self.schedule, MultiStep):
             late = [milestone for milestone in self.schedule.milestones if milestone > self.epochs]
             if late:
-                raise ValueError(f"milestones {late} are past the end of {self.epochs} epochs and would never act")
+                raise ValueError(
+                    f"milestones {late} are past the end of {self.epochs} epochs: set schedule.milestones too"
+                )
         starts = [stage.after for stage in self.inner]
         if starts[0] != 0 or sorted(set(starts)) != starts:
             raise ValueError(f"inner stages must begin after 0 and ascend, not after {starts}")

@@ -4,6 +4,7 @@ It knows neither torch nor plugins, so that whoever only reads reports need not 
 """
 
 import json
+import math
 import re
 from collections.abc import Sequence
 from datetime import datetime
@@ -224,7 +225,7 @@ class Provenance(_Closed):
 class Sidecar(_Closed):
     """A file beside the report."""
 
-    file: Annotated[str, Field(pattern=r"^[A-Za-z0-9_.-]+$")]
+    file: Annotated[str, Field(pattern=r"^[A-Za-z0-9_-][A-Za-z0-9_.-]{0,99}$")]
     sha256: Sha256
 
 
@@ -257,15 +258,16 @@ class Report(_Closed):
             _check_figures(name, condition.figures, Figures.of(_diagonal(condition.confusion), data))
         clean = _diagonal(self.clean.confusion)
         for attack in self.attacks:
-            if any(a > c for a, c in zip(_diagonal(attack.confusion), clean, strict=True)):
-                raise ValueError(f"{attack.label}: more examples are right under attack than clean")
+            _check_against_clean(attack.label, attack.confusion, self.clean.confusion)
             if attack.cost.examples != sum(clean):
                 raise ValueError(f"{attack.label}: {attack.cost.examples} were attacked, but {sum(clean)} were right")
         _check_worst_case(self.worst_case_counts.correct, clean, [_diagonal(a.confusion) for a in self.attacks])
         worst = self.worst_case_counts
         _check_figures("worst case", worst.figures, Figures.of(worst.correct, data))
+        if len({part is None for part in (self.defense, self.backbone, self.training)}) > 1:
+            raise ValueError("defense, backbone and training belong together: all, or none")
         if self.training:
-            _check_curves(self.training.curves, len(data.classes))
+            _check_training(self.training, len(data.classes))
         return self
 
     def labels(self) -> list[str]:
@@ -349,7 +351,7 @@ def read_report(path: Path) -> Report:
     """
     try:
         text = path.read_text(encoding="utf-8")
-        content = json.loads(text, parse_constant=_refuse_constant, object_pairs_hook=_unique_keys)
+        content = json.loads(text, parse_constant=_refuse_constant, object_pairs_hook=_unique_keys, parse_float=_finite)
     except OSError as error:
         raise CwbenchError(f"cannot read {path}: {error.strerror}") from None
     except (ValueError, RecursionError) as error:
@@ -373,6 +375,12 @@ def read_report(path: Path) -> Report:
 
 def _refuse_constant(text: str) -> None:
     raise ValueError(f"{text} is no JSON number")
+
+
+def _finite(text: str) -> float:
+    if not math.isfinite(float(text)):
+        raise ValueError(f"{text[:40]} is too large")
+    return float(text)
 
 
 def _unique_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
@@ -419,8 +427,21 @@ def _check_worst_case(worst: list[int], clean: list[int], attacks: list[list[int
             raise ValueError(f"worst case: fewer examples of class {index} stand than the attacks together broke")
 
 
-def _check_curves(curves: list[CurvePoint], k: int) -> None:
-    for point in curves:
+def _check_against_clean(label: str, under: Counts, clean: Counts) -> None:
+    """An example that is wrong when clean is never attacked and keeps its prediction."""
+    for truth, (row, before) in enumerate(zip(under, clean, strict=True)):
+        if any(n < m for predicted, (n, m) in enumerate(zip(row, before, strict=True)) if predicted != truth):
+            raise ValueError(f"{label}: examples of class {truth} that are wrong when clean have moved under attack")
+
+
+def _check_training(training: TrainingRecord, k: int) -> None:
+    epochs = training.recipe.get("epochs")
+    if not isinstance(epochs, int) or not 1 <= len(training.losses) <= epochs:
+        raise ValueError(f"training: {len(training.losses)} losses in {epochs} epochs")
+    trained = [point.epoch for point in training.curves]
+    if trained != sorted(set(trained)) or (trained and trained[-1] > len(training.losses)):
+        raise ValueError(f"curves: epochs {trained} of {len(training.losses)} must ascend")
+    for point in training.curves:
         if not len(point.n) == len(point.clean) == len(point.robust) == k:
             raise ValueError(f"curves: epoch {point.epoch} does not have {k} counts of each kind")
         if any(not r <= c <= n for r, c, n in zip(point.robust, point.clean, point.n, strict=True)):

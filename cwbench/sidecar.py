@@ -40,7 +40,10 @@ def read(report: Report, folder: Path) -> dict[str, Ints] | None:
     path = folder / report.predictions.file if report.predictions else None
     if path is None or not path.is_file():
         return None
-    content = path.read_bytes()
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        raise CwbenchError(f"cannot read {path}: {error.strerror}") from None
     if digest.of_bytes(content) != (report.predictions and report.predictions.sha256):
         raise CwbenchError(f"{path} is not the file that the report was written with: its sha256 differs")
     try:
@@ -71,6 +74,10 @@ def check(report: Report, columns: dict[str, Ints]) -> None:
     for name, key in conditions.items():
         if confusion(columns["labels"], columns[key], k) != report.confusion(name):
             raise CwbenchError(f"the predictions under {name} do not add up to the report's confusion counts")
+    wrong = columns["clean"] != columns["labels"]
+    for name, key in conditions.items():
+        if (columns[key][wrong] != columns["clean"][wrong]).any():
+            raise CwbenchError(f"under {name} examples that are wrong when clean have another prediction")
     under = [columns[key] for key in conditions.values()]
     if standing(columns["labels"], under, k) != report.worst_case_counts.correct:
         raise CwbenchError("the predictions do not add up to the report's worst case")

@@ -144,7 +144,8 @@ def explained(error: ValidationError, model: type[BaseModel], subject: str) -> C
     if first["type"] == "extra_forbidden":
         known = model.model_fields if len(first["loc"]) == 1 else ()
         unknown = str(first["loc"][-1])
-        return CwbenchError(f"{subject} has no field {where!r}", did_you_mean(unknown, known) if known else None)
+        whole = f'{first["loc"][0]} may have to be set as a whole, as {{"kind": ...}}'
+        return CwbenchError(f"{subject} has no field {where!r}", did_you_mean(unknown, known) if known else whole)
     if first["type"] == "missing":
         return CwbenchError(f"{subject} needs {where!r}")
     reason = first["msg"].removeprefix("Value error, ")

@@ -165,7 +165,7 @@ def dataset(**changes):
         ({"eps": "8"}, "above 1"),
         ({"backbone": "nothing"}, "no backbone is named"),
         ({"suite": ("pdg",)}, "no attack is named"),
-        ({"classes": ("a",) * 10}, "same name"),
+        ({"classes": ("a",) * 10}, "different names"),
         ({"sizes": {"train": 1, "test": 2}}, "instead of 2"),
         ({"default_recipe": "paperr"}, "not among its recipes"),
         ({"superclasses": {"a": (0, 1)}}, "every class exactly once"),

@@ -54,6 +54,30 @@ def test_what_is_skipped_is_not_followed(package):
     assert code(package, skip=[name]) == before
 
 
+def test_a_module_beside_a_single_file_is_its_own(tmp_path, monkeypatch):
+    """A plugin of two modules that no distribution claims, as an editable install or a script leaves them."""
+    monkeypatch.syspath_prepend(str(tmp_path))
+    name = f"single_{tmp_path.name}"
+    (tmp_path / f"{name}.py").write_text(f"import {name}_losses\nimport json, torch\n")
+    (tmp_path / f"{name}_losses.py").write_text("SIGN = 1\n")
+    before = digest.of_code(name)
+    assert digest.of_code(name) == before
+    (tmp_path / f"{name}_losses.py").write_text("SIGN = -1\n")
+    assert digest.of_code(name) != before
+
+
+def test_packages_that_cannot_be_imported_or_read_stop_nothing(tmp_path, monkeypatch):
+    monkeypatch.syspath_prepend(str(tmp_path))
+    name = f"lazy_{tmp_path.name}"
+    (tmp_path / f"{name}.py").write_text(f"def optional():\n    from {name}_side.sub import thing\n")
+    (tmp_path / f"{name}_side").mkdir()
+    (tmp_path / f"{name}_side" / "__init__.py").write_text("raise RuntimeError('not today')\n")
+    (tmp_path / f"{name}_side" / "sub.py").write_text("thing = 1\n")
+    digest.of_code(name)
+    (tmp_path / f"{name}.py").write_text("def (")
+    assert digest.of_code(name) != digest.of_code(name), "what cannot be read is never taken for the same"
+
+
 def test_it_reaches_into_cwbench():
     """The defense's digest holds the losses and the ascent, and the backbone's its normalisation."""
     assert reached("cwbench.defenses.madry", "cwbench.ascent")

@@ -134,7 +134,38 @@ def test_nan_gradients_are_refused_and_do_not_pass_for_robustness():
             cwbench.evaluate(masked, attack, (X, Y), eps="0.1")
 
 
+def test_the_callers_autocast_does_not_round_the_verdict():
+    model = nn.Linear(4, 2)
+    plain = cwbench.evaluate(model, "pgd", (X, Y), eps="0.1", subject="same")
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        cast = cwbench.evaluate(model, "pgd", (X, Y), eps="0.1", subject="same")
+    assert timeless(cast) == timeless(plain)
+
+
+def test_an_attack_on_a_sum_is_watched_too():
+    class Delta(Mine):
+        name = "delta"
+
+        def perturb(self, model, x, y, *, threat, streams, budget):
+            delta = torch.zeros_like(x, requires_grad=True)
+            torch.autograd.grad(model(x + delta).sum(), delta)
+            return x
+
+    cwbench.evaluate(Linear(), Delta(), (X, Y), eps="0.1")
+    with pytest.raises(CwbenchError, match="gradient is not finite"):
+        cwbench.evaluate(lambda x: Linear()(x + (x * 0).sqrt()), Delta(), (X, Y), eps="0.1")
+
+
+def test_half_precision_images_are_taken_as_they_are():
+    report = cwbench.evaluate(Linear(), "fgsm", (X.bfloat16(), Y), eps="0.1")
+    assert report.dataset.n_available == 10
+
+
 def test_inference_mode_is_refused():
+    with torch.inference_mode():
+        made = Linear()
+    with pytest.raises(CwbenchError, match="inference_mode"):
+        cwbench.evaluate(made, "pgd", (X, Y), eps="0.1")
     with torch.inference_mode(), pytest.raises(CwbenchError, match="inference_mode"):
         cwbench.evaluate(Linear(), "pgd", (X, Y), eps="0.1")
 
@@ -187,7 +218,22 @@ def test_the_model_is_left_as_it_was():
         ({"batch_size": 0}, "batch_size"),
         ({"attacks": "pdg"}, "did you mean"),
         ({"attacks": "pgd:steps="}, "is not field=value"),
-        ({"norm": "L1"}, "unknown norm"),
+        ({"norm": "L1"}, "norm: "),
+        ({"norm": 2}, "norm: "),
+        ({"device": None}, "device: "),
+        ({"data": 5}, "data: "),
+        ({"out": 5}, "out: "),
+        ({"attacks": 5}, "attacks are 5"),
+        ({"attacks": PGD}, r"PGD is a class \(give an object: PGD\(\)\)"),
+        ({"attacks": ["pgd", "pgd:restarts=1"]}, "'pgd' and 'pgd:restarts=1' are the same"),
+        ({"model": Linear}, "is no model"),
+        ({"model": nn.Linear(3, 2)}, r"the model failed on an image of shape \(4,\)"),
+        ({"model": nn.Linear(3, 2), "classes": ["a", "b"]}, r"the model failed on images of shape \(10, 4\)"),
+        ({"model": lambda x: Linear()(x).bfloat16()}, "returned torch.bfloat16"),
+        ({"dataset": (X.to_sparse(), Y)}, "must be two tensors"),
+        ({"dataset": (X.to("meta"), Y)}, "must be two tensors"),
+        ({"dataset": (X[0], Y[:4])}, "must be two tensors"),
+        ({"subject": "a\ud800"}, "the evaluation: "),
         ({"device": "gpu"}, "cannot be used"),
         ({"dataset": "digits", "classes": ["a"]}, "for tensors"),
         ({"dataset": "digits", "norm": "L2", "eps": None}, "no default eps for L2"),

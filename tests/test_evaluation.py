@@ -9,7 +9,7 @@ from cwbench.attacks.pgd import PGD
 from cwbench.errors import CwbenchError
 from cwbench.evaluation import evaluate
 from cwbench.plan import PlannedAttack
-from cwbench.threat import make_threat
+from cwbench.threat import Linf, make_threat
 
 LABELS = torch.arange(20) % 4
 
@@ -97,6 +97,37 @@ def test_modes_gradients_and_device_are_restored_module_by_module(images):
     assert [module.training for module in model] == [True, False, True, True, True]
     assert [p.requires_grad for p in model.parameters()] == [False, True, True, True, True, True]
     assert torch.equal(model[1].running_mean, statistics)
+
+
+@pytest.mark.parametrize(
+    ("act", "complaint"),
+    [
+        (lambda m: m.train(), "modes"),
+        (lambda m: m.model.layers[0].train(), "modes"),
+        (lambda m: [p.requires_grad_(True) for p in m.parameters()], "requires_grad"),
+        (lambda m: [p.detach().add_(1) for p in m.parameters()], "weights"),
+    ],
+)
+def test_an_attack_that_changes_the_model_is_refused_and_modes_come_back(tiny, images, act, complaint):
+    with pytest.raises(CwbenchError, match=f"attack custom changed the model's {complaint}"):
+        judged(tiny, images, lambda m, x, y, t: (act(m), x)[1])
+    assert not any(module.training for module in tiny.modules())
+    assert all(parameter.requires_grad for parameter in tiny.parameters())
+
+
+def test_candidates_are_judged_inside_the_ball(images):
+    """What lies outside by rounding is put back, and the model judges it there."""
+    seen = []
+
+    def model(x):
+        seen.append(x)
+        return x.flatten(1)[:, :4]
+
+    inner = images * 0.5
+    labels = inner.flatten(1)[:, :4].argmax(1)
+    judged(model, inner, lambda m, x, y, t: x + 0.05 + 5e-7, labels=labels, batch_size=20)
+    assert torch.equal(seen[-1], Linf(eps="0.05").project(inner + 0.05 + 5e-7, inner))
+    assert not torch.equal(seen[-1], inner + 0.05 + 5e-7)
 
 
 def test_an_error_inside_an_attack_restores_them_too(tiny, images):

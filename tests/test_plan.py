@@ -61,6 +61,8 @@ def test_another_norm_needs_an_eps_and_takes_the_customary_step():
         ({"set": {"recipe.nothing.epochs": 2}}, "recipe has no"),
         ({"set": {"recipe.inner.7.steps": 2}}, "recipe has no"),
         ({"set": {"recipe.epochs.more": 2}}, "recipe has no"),
+        ({"set": {"recipe.optimizer.kind": "sgd", "recipe.epochs": 2}, "every": 3}, "every 3 epochs: there are 2"),
+        ({"set": {"recipe.schedule.kind": "cosine"}}, "schedule may have to be set as a whole"),
         ({"set": {"recipe.epochs": 0}}, "the recipe: epochs"),
         ({"set": {"recipe.lr": "nan"}}, "the recipe: lr"),
         ({"set": {"recipe.epochs": 60}, "dataset": "mnist", "recipe": "paper"}, "judge_epoch 75 is past"),

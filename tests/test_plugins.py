@@ -7,7 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from cwbench.plugins import discover
+from cwbench.api import Dataset
+from cwbench.datasets.digits import Digits
+from cwbench.plugins import discover, flaws
 from cwbench.registry import Registry
 
 ATTACK = """
@@ -113,6 +115,10 @@ def cwbench_datasets():
 """,
         "'NoneType' object has no attribute 'values'",
     ),
+    "speechless": (
+        "class Mute(Exception):\n    def __str__(self):\n        raise OSError\n\nraise Mute",
+        "import of speechless_module failed: Mute",
+    ),
     "stranger": (ATTACK.format(name="a10").replace("return [Nothing]", "return [dict]"), "no subclass of cwbench.api"),
 }
 
@@ -131,6 +137,36 @@ def test_a_broken_plugin_is_reported_and_the_others_go_on(name, install):
     assert len(registry.offers("attack")) == len(Registry(discover("")).offers("attack")) + 1
 
 
+def test_metadata_of_others_stop_nothing(install):
+    install("good", ATTACK.format(name="nothing"))
+    install("latin", "x = 1")
+    (install.path / "latin-1.2.dist-info" / "METADATA").write_bytes(b"Name: caf\xe9\n")
+    (reason,) = reasons()
+    assert "its metadata cannot be read" in reason
+    (install.path / "latin-1.2.dist-info" / "entry_points.txt").unlink()
+    assert not reasons()
+
+
+@pytest.mark.parametrize(
+    ("changes", "complaint"),
+    [
+        ({"norm": "L3"}, "unknown norm"),
+        ({"eps": "oops"}, "bad eps"),
+        ({"attack": None}, "its attack must be"),
+        ({"sizes": {}}, "its sizes must say"),
+        ({"recipes": {"paper": {}}, "default_recipe": "paper"}, "its recipes must be"),
+        ({"classes": ("a", 1)}, "its classes must be"),
+        ({"classes": ("a",)}, "its classes must be"),
+        ({"shape": (1, "8")}, "its shape must be"),
+    ],
+)
+def test_datasets_that_cannot_work_are_left_out(changes, complaint):
+    base = {name: getattr(Digits, name) for name in Dataset.__class_vars__ if hasattr(Digits, name)}
+    base |= {"load": lambda self, split, root: None, "reference": "nobody", "__module__": __name__}
+    assert not flaws("dataset", type("Good", (Dataset,), base))
+    assert complaint in "; ".join(flaws("dataset", type("Bad", (Dataset,), base | changes)))
+
+
 def test_a_plugin_that_prints_leaves_stdout_alone(install, capsys):
     install("chatty", "print('hello')\n" + ATTACK.format(name="nothing"))
     assert not discover().failures
@@ -142,7 +178,7 @@ def test_broken_metadata_are_reported(install):
     install("torn", "x = 1")
     (install.path / "torn-1.2.dist-info" / "entry_points.txt").write_text("[cwbench]\nno value")
     (reason,) = reasons()
-    assert "torn 1.2" in reason
+    assert "torn-1.2.dist-info" in reason
     assert Registry(discover()).attack("nothing").name == "nothing"
 
 

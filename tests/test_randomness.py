@@ -55,6 +55,15 @@ def test_nothing_touches_the_global_state():
     assert (np.random.get_state()[1] == before[1]).all()
 
 
+def test_children_of_different_streams_differ():
+    like = torch.empty(1, 8)
+    draws = [
+        made.child("a").uniform(like)
+        for made in (BatchStreams.of(1), BatchStreams.of(2), ExampleStreams.of(1, torch.tensor([0])))
+    ]
+    assert len({tuple(draw.flatten().tolist()) for draw in draws}) == 3
+
+
 def test_a_permutation_is_one():
     assert BatchStreams.of(1, "order").permutation(100).sort().values.tolist() == list(range(100))
 

@@ -107,6 +107,17 @@ def change(path, value):
     return do
 
 
+def move_wrong(under, clean):
+    """Move an example that is wrong when clean to another wrong class."""
+    for truth, row in enumerate(clean):
+        for predicted, count in enumerate(row):
+            if predicted != truth and count:
+                other = next(j for j in range(10) if j not in (truth, predicted))
+                under[truth][other] += under[truth][predicted]
+                under[truth][predicted] = 0
+                return
+
+
 EDITS = {
     "a count raised": (change(["clean", "confusion", 0, 0], lambda n: n + 1), "class 0 add up to"),
     "counts moved": (
@@ -152,6 +163,22 @@ EDITS = {
         change(["training", "curves"], [{"epoch": 1, "attack": "pgd", "n": [1], "clean": [1], "robust": [1]}]),
         "curves: epoch 1 does not have 10 counts",
     ),
+    "wrong examples moved": (
+        lambda content: move_wrong(content["attacks"][0]["confusion"], content["clean"]["confusion"]),
+        "that are wrong when clean have moved under attack",
+    ),
+    "a number too large": (change(["training", "state"], {"x": "HUGE"}), "is too large"),
+    "curves beyond the last epoch": (
+        change(
+            ["training", "curves"],
+            [{"epoch": 99, "attack": "pgd", "n": [1] * 10, "clean": [1] * 10, "robust": [1] * 10}],
+        ),
+        r"curves: epochs \[99\] of 6 must ascend",
+    ),
+    "losses of no epoch": (change(["training", "losses"], []), "0 losses in 6 epochs"),
+    "training without a defense": (change(["defense"], None), "belong together"),
+    "a file elsewhere": (change(["predictions", "file"], ".."), "is not valid under any"),
+    "a file of any length": (change(["predictions", "file"], "a" * 300), "is not valid under any"),
     "better than clean": (
         lambda content: content["attacks"].append(
             content["attacks"].pop() | {"confusion": [[4 * (i == j) for j in range(10)] for i in range(10)]}
@@ -167,7 +194,7 @@ def test_an_edited_report_is_refused_with_the_reason(name, report_file, tmp_path
     content = json.loads(report_file.read_text())
     edit(content)
     edited = tmp_path / "report.json"
-    edited.write_text(json.dumps(content))
+    edited.write_text(json.dumps(content).replace('"HUGE"', "1e999"))
     with pytest.raises(CwbenchError, match=complaint) as caught:
         read_report(edited)
     assert str(edited) in str(caught.value)

@@ -62,10 +62,14 @@ def compare(
     reports = read_report(first), read_report(second)
     columns = sidecar.read(reports[0], first.parent), sidecar.read(reports[1], second.parent)
     tables = []
+    paired = True
     for name in [condition] if condition else shared_conditions(*reports):
         rows = compared(*reports, condition=name, columns=columns)
+        paired = paired and rows[0].p_value is not None
         tables.append(f"{name}, % correct\n\n{comparison_table(rows, (reports[0].subject, reports[1].subject), style)}")
     typer.echo("\n\n".join(tables))
+    if not paired:
+        typer.echo("\nno paired test: they judged different examples, or predictions do not lie beside both")
     left_out = {*reports[0].labels(), *reports[1].labels()} - set(shared_conditions(*reports))
     if left_out and not condition:
         typer.echo(f"\nnot in both under one threat and one setting: {', '.join(sorted(left_out))}")
