@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from cwbench.model import Model
+from cwbench.slots import State, drive
 from cwbench.threat import Threat
 
 MOST_STEPS = 1_000_000
@@ -37,49 +38,46 @@ def ascend(
 ) -> Tensor:
     """Take ``steps`` ascent steps from ``start`` and return the last iterates, shape as ``x``.
 
-    At most ``slots`` examples are in flight (all of them by default). An example that ``leaves``, or whose steps
-    are done, gives its slot to the next one that waits, and each slot counts its own steps, so that the batch
-    stays full. The path of an example depends on nothing but the example, up to the rounding with which a
-    network's arithmetic depends on the size of its batch.
-
-    An example that ``leaves`` is returned as the iterate whose logits made it leave. ``tick(n)`` is told how many
-    examples have just been finished.
+    At most ``slots`` examples are in flight (all of them by default); see :mod:`cwbench.slots`. An example that
+    ``leaves`` is returned as the iterate whose logits made it leave. ``tick(n)`` is told how many examples have just
+    been finished.
     """
     finished = start.clone()
-    n = len(x)
-    waiting = min(slots or n, n)  # the first of the pool that is not yet in a slot
-    rows = torch.arange(waiting, device=x.device)
-    origin, iterate = x[rows], start[rows]
-    taken = torch.zeros_like(rows)
-    while len(rows) and steps:
-        logits, gradient = _gradient(model, objective, iterate, rows)
-        stepped = threat.project(iterate + step_size * threat.steepest(gradient), origin)
-        left = leaves(logits, rows) if leaves else torch.zeros_like(rows, dtype=torch.bool)
-        taken += 1
-        done = left | (taken == steps)
-        iterate = torch.where(_columns(left, iterate), iterate, stepped) if leaves else stepped
-        if not done.any():
-            continue
-        finished[rows[done]] = iterate[done]
+
+    def begin(rows: Tensor) -> State:
+        return {"origin": x[rows], "iterate": start[rows], "taken": torch.zeros_like(rows)}
+
+    def step(state: State, rows: Tensor) -> Tensor:
+        logits, _, gradient = value_and_gradient(model, objective, state["iterate"], rows)
+        stepped = threat.project(state["iterate"] + step_size * threat.steepest(gradient), state["origin"])
+        state["taken"] = state["taken"] + 1
+        done = state["taken"] == steps
+        if leaves is None:
+            state["iterate"] = stepped
+            return done
+        left = leaves(logits, rows)
+        state["iterate"] = torch.where(columns(left, x), state["iterate"], stepped)
+        return left | done
+
+    def finish(state: State, rows: Tensor) -> None:
+        finished[rows] = state["iterate"]
         if tick:
-            tick(int(done.sum()))
-        joining = torch.arange(waiting, min(waiting + int(done.sum()), n), device=x.device)
-        waiting += len(joining)
-        rows = torch.cat([rows[~done], joining])
-        origin = torch.cat([origin[~done], x[joining]])
-        iterate = torch.cat([iterate[~done], start[joining]])
-        taken = torch.cat([taken[~done], torch.zeros_like(joining)])
+            tick(len(rows))
+
+    drive(len(x), slots or len(x), device=x.device, begin=begin, step=step, finish=finish)
     return finished
 
 
-def _gradient(model: Model, objective: Objective, iterate: Tensor, rows: Tensor) -> tuple[Tensor, Tensor]:
-    """Return the logits at the iterates and the gradient of the summed objective, both detached."""
-    leaf = iterate.detach().requires_grad_()
+def value_and_gradient(model: Model, objective: Objective, x: Tensor, rows: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Return the logits at ``x``, the objective (n,) and its gradient with respect to ``x``, all detached."""
+    leaf = x.detach().requires_grad_()
     with torch.enable_grad():
         logits = model(leaf)
-        (gradient,) = torch.autograd.grad(objective(logits, rows).sum(), leaf)
-    return logits.detach(), gradient
+        value = objective(logits, rows)
+        (gradient,) = torch.autograd.grad(value.sum(), leaf)
+    return logits.detach(), value.detach(), gradient
 
 
-def _columns(mask: Tensor, like: Tensor) -> Tensor:
-    return mask.reshape(-1, *[1] * (like.dim() - 1))
+def columns(vector: Tensor, like: Tensor) -> Tensor:
+    """Return the vector shaped so that each entry meets a row of ``like``."""
+    return vector.reshape(-1, *[1] * (like.dim() - 1))

@@ -1,6 +1,8 @@
 """The built-in plugins, registered through the same entry point and hooks as anybody's."""
 
 from cwbench.api import Attack, Backbone, Dataset, Defense
+from cwbench.attacks.apgd_ce import APGDCE
+from cwbench.attacks.apgd_t import APGDT
 from cwbench.attacks.cw_pgd import CWPGD
 from cwbench.attacks.fgsm import FGSM
 from cwbench.attacks.pgd import PGD
@@ -18,7 +20,7 @@ from cwbench.hookspecs import hookimpl
 
 @hookimpl
 def cwbench_attacks() -> list[type[Attack]]:
-    return [FGSM, PGD, TemperaturePGD, CWPGD]
+    return [FGSM, PGD, TemperaturePGD, CWPGD, APGDCE, APGDT]
 
 
 @hookimpl

@@ -3,12 +3,12 @@
 from abc import abstractmethod
 from typing import Annotated, final
 
-import torch
 from pydantic import Field
 from torch import Tensor
 
 from cwbench.api import Access, Attack, Budget
-from cwbench.ascent import MOST_STEPS, Leaves, ascend
+from cwbench.ascent import MOST_STEPS, ascend
+from cwbench.attacks.attempts import Tick, attempts, misclassified
 from cwbench.exact import Number
 from cwbench.model import Model
 from cwbench.randomness import ExampleStreams
@@ -43,36 +43,21 @@ class ProjectedAttack(Attack):
     ) -> Tensor:
         if self.steps is None or self.step_size is None:
             raise ValueError(f"{self.name} needs steps and step_size: a run takes them from the dataset's recipe")
-        result = x.clone()
-        standing = torch.arange(len(x), device=x.device)
-        for restart in range(self.restarts):
-            last = restart + 1 == self.restarts
-            images, labels = x[standing], y[standing]
-            result[standing] = ascend(
+        steps, step_size = self.steps, self.step_size
+
+        def attempt(restart: int, rows: Tensor, tick: Tick) -> Tensor:
+            images, labels = x[rows], y[rows]
+            return ascend(
                 model,
-                lambda logits, rows, labels=labels: self.objective(logits, labels[rows]),  # type: ignore[misc]
+                lambda logits, among: self.objective(logits, labels[among]),
                 images,
-                start=threat.random_start(images, streams=streams[standing].child("restart", restart)),
+                start=threat.random_start(images, streams=streams[rows].child("restart", restart)),
                 threat=threat,
-                steps=self.steps,
-                step_size=self.step_size,
+                steps=steps,
+                step_size=step_size,
                 slots=budget.batch_size,
-                leaves=_misclassified(labels) if self.early_stop else None,
-                tick=budget.tick if last else None,
+                leaves=misclassified(labels) if self.early_stop else None,
+                tick=tick,
             )
-            if not last:
-                stands = _stands(model, result[standing], labels, budget.batch_size)
-                budget.tick(int((~stands).sum()))
-                standing = standing[stands]
-        return result
 
-
-def _misclassified(labels: Tensor) -> Leaves:
-    return lambda logits, rows: logits.argmax(1) != labels[rows]
-
-
-@torch.no_grad()
-def _stands(model: Model, x: Tensor, y: Tensor, batch_size: int) -> Tensor:
-    """Tell for each candidate whether the model still classifies it correctly, shape (N,)."""
-    pairs = zip(x.split(batch_size), y.split(batch_size), strict=True)
-    return torch.cat([model(images).argmax(1) == labels for images, labels in pairs])
+        return attempts(self.restarts, attempt, model=model, x=x, y=y, budget=budget)
