@@ -11,6 +11,8 @@ from torch import Tensor, nn
 settings.register_profile("cwbench", deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 settings.load_profile("cwbench")
 
+GIVEN_DATA = os.environ.get("CWBENCH_DATA")  # read before the tests are kept away from it
+
 
 @pytest.fixture(scope="session", autouse=True)
 def _own_cache(tmp_path_factory: pytest.TempPathFactory):
@@ -25,7 +27,7 @@ def _own_cache(tmp_path_factory: pytest.TempPathFactory):
 @pytest.fixture(scope="session")
 def mnist_root() -> Path:
     """The folder with real MNIST: CWBENCH_DATA, or shared/data beside the checkout; the test is skipped without it."""
-    named = os.environ.get("CWBENCH_DATA")
+    named = GIVEN_DATA
     places = [Path(named)] if named else [Path(__file__).parents[2] / "shared" / "data"]
     for place in places:
         if (place / "MNIST" / "raw").is_dir():
