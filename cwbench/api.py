@@ -56,6 +56,11 @@ class Budget:
     """The most examples that may be in one forward pass."""
     tick: Callable[[int], None] = field(default=lambda finished: None)
     """Tell the progress bar how many examples have just been finished; only pooled attacks need to."""
+    judge: Callable[[Tensor], Tensor] | None = None
+    """The full-precision verdict on candidates (n, C, H, W): classes (n,). ``model`` may search in lower precision, so
+    an example that leaves early should have left by this. None where ``model`` itself is the judge."""
+    substitute: Model | None = None
+    """The network that a transfer attack may use instead of the target: see ``Attack.wants_substitute``."""
 
 
 class Attack(Plugin):
@@ -68,12 +73,26 @@ class Attack(Plugin):
     access: ClassVar[Access]
     pooled: ClassVar[bool] = False
     """True: ``perturb`` takes any number of examples at once and keeps at most ``budget.batch_size`` in flight."""
+    norms: ClassVar[tuple[str, ...]] = ("Linf", "L2")
+    """The norms that it can be bounded by."""
+    minimal: ClassVar[bool] = False
+    """True: it looks for the smallest perturbation. Candidates may lie outside the ball; the harness measures how far
+    each is from its image and reports accuracy as a function of eps."""
+    wants_substitute: ClassVar[bool] = False
+    """True: ``perturb`` needs ``budget.substitute``, a standard-trained network of the same dataset."""
+
+    def notes(self, classes: int) -> tuple[str, ...]:
+        """Return what a reader must know about a run on so many classes, such as a fallback."""
+        del classes
+        return ()
 
     @abstractmethod
     def perturb(
         self, model: Model, x: Tensor, y: Tensor, *, threat: Threat, streams: ExampleStreams, budget: Budget
     ) -> Tensor:
         """Return a candidate for each image, shape as ``x``; the harness checks and judges them.
+
+        Without white-box access no gradient of ``model`` may be asked for.
 
         ``x`` is (N, C, H, W) in [0, 1], ``y`` (N,) int64; every example is classified correctly by ``model``, which
         is in eval mode, frozen and counts its passes.
@@ -194,8 +213,9 @@ class Dataset(Plugin):
     """The default radius, exactly as written, for example ``8/255``."""
     attack: ClassVar[Inner]
     """Steps and step size of attacks that leave them unset, at the default eps."""
-    suite: ClassVar[tuple[str, ...]] = ("fgsm", "pgd", "cw-pgd", "tpgd")
-    """The standard suite: the attacks of a run that names none."""
+    suite: ClassVar[tuple[str, ...]] = ("fgsm", "pgd", "cw-pgd", "tpgd", "square", "autoattack")
+    """The standard suite, white-box, black-box and reference: the attacks of a run that names none. Those that do not
+    know the norm of the run are left out."""
     backbone: ClassVar[str]
     """The name of the default backbone."""
     recipes: ClassVar[Mapping[str, Recipe]]

@@ -5,12 +5,13 @@ direction of the norm: the sign for L∞ (Madry et al. 2018, equation of section
 """
 
 from collections.abc import Callable
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
 from cwbench.model import Model
-from cwbench.slots import State, drive
+from cwbench.slots import Confirm, State, drive
 from cwbench.threat import Threat
 
 MOST_STEPS = 1_000_000
@@ -19,8 +20,15 @@ MOST_STEPS = 1_000_000
 Objective = Callable[[Tensor, Tensor], Tensor]
 """``objective(logits, rows)``: what to increase, shape (n,), for the examples ``rows`` of the whole pool."""
 
-Leaves = Callable[[Tensor, Tensor], Tensor]
-"""``leaves(logits, rows)``: a mask of shape (n,) of the examples that need no further step."""
+
+@dataclass(frozen=True)
+class Exit:
+    """When an example needs no further step."""
+
+    claims: Callable[[Tensor, Tensor], Tensor]
+    """``claims(logits, rows)``: a mask of shape (n,) of the examples that the search holds for broken."""
+    confirm: Confirm | None = None
+    """The verdict on them; None where the search's own logits are it."""
 
 
 def ascend(
@@ -33,38 +41,36 @@ def ascend(
     steps: int,
     step_size: float,
     slots: int | None = None,
-    leaves: Leaves | None = None,
+    exit_rule: Exit | None = None,
     tick: Callable[[int], None] | None = None,
 ) -> Tensor:
     """Take ``steps`` ascent steps from ``start`` and return the last iterates, shape as ``x``.
 
     At most ``slots`` examples are in flight (all of them by default); see :mod:`cwbench.slots`. An example that
-    ``leaves`` is returned as the iterate whose logits made it leave. ``tick(n)`` is told how many examples have just
-    been finished.
+    ``exit_rule`` lets go is returned as the iterate whose logits it judged. ``tick(n)`` is told how many examples have
+    just been finished.
     """
     finished = start.clone()
 
     def begin(rows: Tensor) -> State:
-        return {"origin": x[rows], "iterate": start[rows], "taken": torch.zeros_like(rows)}
+        here = start[rows]
+        return {"origin": x[rows], "iterate": here, "claim": here, "taken": torch.zeros_like(rows)}
 
-    def step(state: State, rows: Tensor) -> Tensor:
+    def step(state: State, rows: Tensor) -> tuple[Tensor, Tensor]:
+        state["claim"] = state["iterate"]
         logits, _, gradient = value_and_gradient(model, objective, state["iterate"], rows)
-        stepped = threat.project(state["iterate"] + step_size * threat.steepest(gradient), state["origin"])
+        state["iterate"] = threat.project(state["iterate"] + step_size * threat.steepest(gradient), state["origin"])
         state["taken"] = state["taken"] + 1
-        done = state["taken"] == steps
-        if leaves is None:
-            state["iterate"] = stepped
-            return done
-        left = leaves(logits, rows)
-        state["iterate"] = torch.where(columns(left, x), state["iterate"], stepped)
-        return left | done
+        spent = state["taken"] == steps
+        return exit_rule.claims(logits, rows) if exit_rule else torch.zeros_like(spent), spent
 
-    def finish(state: State, rows: Tensor) -> None:
-        finished[rows] = state["iterate"]
+    def finish(state: State, rows: Tensor, broken: Tensor) -> None:
+        finished[rows] = torch.where(columns(broken, x), state["claim"], state["iterate"])
         if tick:
             tick(len(rows))
 
-    drive(len(x), slots or len(x), device=x.device, begin=begin, step=step, finish=finish)
+    confirm = exit_rule.confirm if exit_rule else None
+    drive(len(x), slots or len(x), device=x.device, begin=begin, step=step, finish=finish, confirm=confirm)
     return finished
 
 

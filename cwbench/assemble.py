@@ -11,28 +11,37 @@ from cwbench.evaluation import AttackOutcome, Outcomes
 from cwbench.exact import Exact
 from cwbench.plan import Plan
 from cwbench.provenance import provenance
-from cwbench.registry import Registry
-from cwbench.report import (
+from cwbench.records import (
     AttackRecord,
     Condition,
     CostRecord,
     DatasetRecord,
+    EpsCurve,
     Figures,
     PluginRecord,
-    Report,
     Sidecar,
     ThreatRecord,
     TrainingRecord,
     WorstCase,
 )
-from cwbench.summarise import Ints, confusion, per_class, standing
+from cwbench.registry import Registry
+from cwbench.report import Report
+from cwbench.summarise import Ints, confusion, per_class, standing, standing_at
 from cwbench.threat import Threat
+from cwbench.trust import warnings_of
+
+EPS_POINTS = 20
+"""How many points a curve over eps has above 0; the middle one is the threat's."""
 
 
-def columns(outcomes: Outcomes) -> dict[str, Ints]:
+def columns(outcomes: Outcomes) -> sidecar.Columns:
     """Return the predictions as the columns of a sidecar."""
-    attacks = {sidecar.column(attack.label): attack.predictions for attack in outcomes.attacks}
-    return {"ids": outcomes.ids, "labels": outcomes.labels, "clean": outcomes.clean} | attacks
+    found: sidecar.Columns = {"ids": outcomes.ids, "labels": outcomes.labels, "clean": outcomes.clean}
+    for attack in outcomes.attacks:
+        found[sidecar.column(attack.label)] = attack.predictions
+        if attack.distances is not None:
+            found[sidecar.distance_column(attack.label)] = attack.distances
+    return found
 
 
 def dataset_record(dataset: Dataset, examples: Examples, registry: Registry, limit: int | None) -> DatasetRecord:
@@ -85,7 +94,6 @@ def report_of(
     registry: Registry,
     device: torch.device,
     seed: int,
-    batch_size: int,
     defense: Plugin | None = None,
     backbone: Plugin | None = None,
     training: TrainingRecord | None = None,
@@ -106,22 +114,32 @@ def report_of(
         dataset=dataset,
         threat=ThreatRecord(norm=threat.norm, eps=Exact(text=threat.eps.text, value=threat.eps.value)),
         clean=Condition.of(confusion(outcomes.labels, outcomes.clean, k), dataset),
-        attacks=[_attack_record(outcome, outcomes, dataset, registry) for outcome in outcomes.attacks],
+        attacks=[_attack_record(outcome, outcomes.labels, dataset, threat, registry) for outcome in outcomes.attacks],
+        cascade=outcomes.cascade,
         worst_case_counts=WorstCase(correct=worst, figures=Figures.of(worst, dataset)),
         provenance=provenance(
             device=device,
             seed=seed,
-            batch_size=batch_size,
+            batch_size=outcomes.batch_size,
+            precision=outcomes.precision,
+            folded=outcomes.folded,
             origins=[registry.origin(plugin) for plugin in plugins],
         ),
         predictions=predictions,
+        warnings=warnings_of(outcomes),
     )
 
 
 def _attack_record(
-    outcome: AttackOutcome, outcomes: Outcomes, dataset: DatasetRecord, registry: Registry
+    outcome: AttackOutcome, labels: Ints, dataset: DatasetRecord, threat: Threat, registry: Registry
 ) -> AttackRecord:
-    counts = confusion(outcomes.labels, outcome.predictions, len(dataset.classes))
+    k = len(dataset.classes)
+    counts = confusion(labels, outcome.predictions, k)
+    curve = None
+    if outcome.distances is not None:
+        eps = [2 * threat.radius * point / EPS_POINTS for point in range(EPS_POINTS + 1)]
+        eps[EPS_POINTS // 2] = threat.radius
+        curve = EpsCurve(eps=eps, correct=standing_at(labels, outcome.distances, eps, k))
     cost: dict[str, Any] = vars(outcome.cost)
     return AttackRecord(
         **dict(Condition.of(counts, dataset)),
@@ -129,4 +147,6 @@ def _attack_record(
         attack=plugin_record(outcome.attack, registry),
         access=outcome.attack.access.value,
         cost=CostRecord(**cost),
+        notes=list(outcome.attack.notes(k)),
+        eps_curve=curve,
     )

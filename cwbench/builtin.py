@@ -3,10 +3,16 @@
 from cwbench.api import Attack, Backbone, Dataset, Defense
 from cwbench.attacks.apgd_ce import APGDCE
 from cwbench.attacks.apgd_t import APGDT
+from cwbench.attacks.autoattack import AutoAttack
+from cwbench.attacks.cw import CW
 from cwbench.attacks.cw_pgd import CWPGD
+from cwbench.attacks.fab_t import FABT
 from cwbench.attacks.fgsm import FGSM
+from cwbench.attacks.nattack import NAttack
 from cwbench.attacks.pgd import PGD
+from cwbench.attacks.square import Square
 from cwbench.attacks.tpgd import TemperaturePGD
+from cwbench.attacks.transfer import Transfer
 from cwbench.backbones.digits_cnn import DigitsCNN
 from cwbench.backbones.mnist_cnn import MnistCNN
 from cwbench.datasets.digits import Digits
@@ -20,7 +26,7 @@ from cwbench.hookspecs import hookimpl
 
 @hookimpl
 def cwbench_attacks() -> list[type[Attack]]:
-    return [FGSM, PGD, TemperaturePGD, CWPGD, APGDCE, APGDT]
+    return [FGSM, PGD, TemperaturePGD, CWPGD, CW, APGDCE, APGDT, FABT, Square, AutoAttack, NAttack, Transfer]
 
 
 @hookimpl

@@ -86,6 +86,8 @@ def shared_conditions(first: Report, second: Report) -> list[str]:
 
 
 def _same_attack(first: Report, second: Report, name: str) -> bool:
+    if first.cascade or second.cascade:
+        return False  # there an attack's counts are also those of the attacks before it
     a, b = (report.attack(name).attack for report in (first, second))
     return (a.name, a.fields) == (b.name, b.fields)
 

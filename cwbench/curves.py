@@ -6,7 +6,7 @@ from typing import Any
 
 from cwbench import data, digest
 from cwbench.api import Examples
-from cwbench.evaluation import evaluate
+from cwbench.evaluation import Settings, evaluate
 from cwbench.model import Classifier
 from cwbench.plan import Plan, PlannedAttack, default_attack, plan_attacks
 from cwbench.spec import PluginSpec
@@ -24,7 +24,9 @@ class Curves:
 
     @classmethod
     def of(cls, plan: Plan, test: Examples) -> "Curves":
-        (attack,) = plan_attacks((PluginSpec(name="pgd"),), plan.registry, default_attack(plan.dataset, plan.threat))
+        (attack,) = plan_attacks(
+            (PluginSpec(name="pgd"),), plan.registry, plan.threat, default_attack(plan.dataset, plan.threat)
+        )
         return cls(plan, test, attack)
 
     @property
@@ -49,9 +51,7 @@ class Curves:
             ids=data.chosen_rows(self.test.labels, plan.limit),
             classes=k,
             threat=plan.threat,
-            seed=plan.seed,
-            device=plan.device,
-            batch_size=plan.batch_size,
+            settings=Settings(plan.seed, plan.device, plan.batch_size, probing=False),
         )
         (attack,) = outcomes.attacks
         return {

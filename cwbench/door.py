@@ -15,15 +15,17 @@ from cwbench.api import Attack, Backbone, Dataset, Defense, Examples, Plugin, Te
 from cwbench.assemble import columns, dataset_record, report_of
 from cwbench.checkpoints import Store
 from cwbench.errors import CwbenchError
+from cwbench.evaluation import Settings, refuse_unfit
 from cwbench.evaluation import evaluate as judge
-from cwbench.evaluation import refuse_unfit
 from cwbench.files import require_writable
 from cwbench.model import Model, evaluating, placed
 from cwbench.plan import DEFAULT_BATCH, choose_device, data_root, dataset_threat, default_attack, plan_attacks
 from cwbench.recipe import Inner
+from cwbench.records import DatasetRecord
 from cwbench.registry import Registry, installed
-from cwbench.report import DatasetRecord, Report
+from cwbench.report import Report
 from cwbench.spec import PluginSpec, RunSpec, validated
+from cwbench.substitute import Substitutes
 from cwbench.threat import Threat, make_threat
 
 AttackLike = str | Attack | PluginSpec
@@ -44,7 +46,7 @@ def run(
 
     Plugins may be given as text (``"pgd:steps=50"``) or as objects, also of classes that no distribution provides.
     ``options`` are the other fields of :class:`cwbench.spec.RunSpec`: data, recipe, set, norm, eps, seed, limit,
-    device, batch_size, every. Without ``out`` nothing but the cached checkpoint is written.
+    device, batch_size, precision, cascade, every. Without ``out`` nothing but the cached checkpoint is written.
 
     Raises:
         CwbenchError: anything that the caller can put right.
@@ -74,6 +76,8 @@ def evaluate(
     seed: int = 0,
     device: str = "auto",
     batch_size: int | Literal["auto"] = "auto",
+    precision: str = "auto",
+    cascade: bool = False,
     classes: Sequence[str] | None = None,
     superclasses: Mapping[str, Sequence[int]] | None = None,
     subject: str | None = None,
@@ -92,7 +96,9 @@ def evaluate(
         limit: judge this many examples, dealt out evenly over the classes.
         seed: of the attacks' random starts.
         device: ``"auto"`` (CUDA where there is one), ``"cpu"``, ``"cuda"``; the model is moved there and back.
-        batch_size: images in one forward pass; ``"auto"`` is 256.
+        batch_size: images in one forward pass; ``"auto"`` is 256. It is halved where memory runs out.
+        precision: what attacks search in, ``"fp32"``, ``"bf16"`` or, measured, ``"auto"``; the verdict is always fp32.
+        cascade: give each attack only what the ones before have left standing: the worst case for less.
         classes: names of the classes of tensors; the numbers 0 … K−1 by default.
         superclasses: groups of class indices of tensors, for example ``{"animals": [2, 3, 4]}``.
         subject: what to call the model in the report; the name of its class by default.
@@ -107,6 +113,8 @@ def evaluate(
             "limit": limit,
             "seed": seed,
             "batch_size": batch_size,
+            "precision": precision,
+            "cascade": cascade,
             "classes": classes,
             "superclasses": superclasses or {},
             "device": device,
@@ -128,9 +136,9 @@ def evaluate(
         raise CwbenchError("classes and superclasses are for tensors", "a named dataset has its own")
     else:
         target = _named(_spec(dataset), registry, eps, options)
-    specs = tuple(_spec(attack) for attack in _many(attacks) or target.suite)
-    planned = plan_attacks(specs, registry, target.default)
-    batch = DEFAULT_BATCH if options.batch_size == "auto" else options.batch_size
+    specs = tuple(_spec(attack) for attack in _many(attacks))
+    planned = plan_attacks(specs, registry, target.threat, target.default, target.suite)
+    substitutes = target.substitutes(registry, options, place).of(planned) if target.dataset else {}
     outcomes = judge(
         model,
         target.examples,
@@ -138,9 +146,14 @@ def evaluate(
         ids=splits.chosen_rows(target.examples.labels, options.limit),
         classes=len(target.record.classes),
         threat=target.threat,
-        seed=options.seed,
-        device=place,
-        batch_size=batch,
+        settings=Settings(
+            seed=options.seed,
+            device=place,
+            batch_size=DEFAULT_BATCH if options.batch_size == "auto" else options.batch_size,
+            precision=options.precision,
+            cascade=options.cascade,
+            substitutes={uri: substitute.model for uri, substitute in substitutes.items()},
+        ),
     )
     content, predictions = sidecar.encode(columns(outcomes))
     report = report_of(
@@ -151,7 +164,6 @@ def evaluate(
         registry=registry,
         device=place,
         seed=options.seed,
-        batch_size=batch,
         predictions=predictions if out else None,
     )
     if options.out:
@@ -167,6 +179,8 @@ class _Options(BaseModel):
     limit: Annotated[int, Field(ge=1)] | None
     seed: Annotated[int, Field(ge=0, lt=2**63)]
     batch_size: Annotated[int, Field(ge=1)] | Literal["auto"]
+    precision: Literal["auto", "fp32", "bf16"]
+    cascade: bool
     classes: list[str] | None
     superclasses: dict[str, list[int]]
     subject: str
@@ -199,6 +213,21 @@ class _Target:
     threat: Threat
     default: Inner
     suite: tuple[str, ...]
+    dataset: Dataset | None
+    """None for tensors."""
+
+    def substitutes(self, registry: Registry, options: _Options, device: torch.device) -> Substitutes:
+        """Return where transfer attacks on this dataset get their networks."""
+        assert self.dataset  # noqa: S101 - tensors have none
+        return Substitutes(
+            dataset=self.dataset,
+            root=data_root(options.data),
+            recipe_name=self.dataset.default_recipe,
+            seed=options.seed,
+            device=device,
+            registry=registry,
+            store=Store.default(),
+        )
 
 
 def _named(spec: PluginSpec, registry: Registry, eps: str | float | None, options: _Options) -> _Target:
@@ -206,7 +235,7 @@ def _named(spec: PluginSpec, registry: Registry, eps: str | float | None, option
     threat = dataset_threat(dataset, options.norm, eps)
     examples = splits.open_split(dataset, "test", data_root(options.data))
     record = dataset_record(dataset, examples, registry, None)
-    return _Target(examples, record, threat, default_attack(dataset, threat), dataset.suite)
+    return _Target(examples, record, threat, default_attack(dataset, threat), dataset.suite, dataset)
 
 
 def _tensors(
@@ -242,7 +271,7 @@ def _tensors(
         n_per_class=[0] * len(names),
     )
     default = Inner(steps=TENSOR_STEPS, step_size=threat.radius / 4)
-    return _Target(examples, record, threat, default, Dataset.suite)
+    return _Target(examples, record, threat, default, Dataset.suite, None)
 
 
 def _width(model: Model, x: Tensor, device: torch.device) -> int:

@@ -6,6 +6,8 @@ from typing import Annotated, Any
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, model_validator
 
+ROUNDING = 1e-6
+"""How far a float32 candidate may stray from ball and box by rounding; the harness clips this much and no more."""
 LONGEST = 100
 
 

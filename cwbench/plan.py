@@ -1,10 +1,10 @@
 """The run as it will be done: every name resolved, every unset field filled, every combination checked."""
 
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar
 
 import torch
 from pydantic import JsonValue
@@ -44,6 +44,8 @@ class Plan:
     inner_scale: float
     """What the recipe's inner step sizes are multiplied with: this run's eps over the dataset's."""
     attacks: tuple[PlannedAttack, ...]
+    cascade: bool
+    precision: Literal["auto", "fp32", "bf16"]
     seed: int
     limit: int | None
     device: torch.device
@@ -67,7 +69,6 @@ def make_plan(spec: RunSpec, registry: Registry) -> Plan:
     recipe = changed_recipe(dataset.recipes[recipe_name], spec.set)
     if spec.every and spec.every > recipe.epochs:
         raise CwbenchError(f"every {spec.every} epochs: there are {recipe.epochs}", "give --every a smaller number")
-    chosen = spec.attacks or tuple(PluginSpec.model_validate(text) for text in dataset.suite)
     return Plan(
         dataset=dataset,
         root=data_root(spec.data),
@@ -77,7 +78,9 @@ def make_plan(spec: RunSpec, registry: Registry) -> Plan:
         recipe_name=recipe_name + "*" * bool(spec.set),
         recipe=recipe,
         inner_scale=_scale(threat, dataset),
-        attacks=plan_attacks(chosen, registry, default_attack(dataset, threat)),
+        attacks=plan_attacks(spec.attacks, registry, threat, default_attack(dataset, threat), dataset.suite),
+        cascade=spec.cascade,
+        precision=spec.precision,
         seed=spec.seed,
         limit=spec.limit,
         device=choose_device(spec.device),
@@ -87,12 +90,22 @@ def make_plan(spec: RunSpec, registry: Registry) -> Plan:
     )
 
 
-def plan_attacks(specs: tuple[PluginSpec, ...], registry: Registry, default: Inner) -> tuple[PlannedAttack, ...]:
-    """Resolve attacks and fill what they leave unset.
+def plan_attacks(
+    specs: tuple[PluginSpec, ...], registry: Registry, threat: Threat, default: Inner, suite: Sequence[str] = ()
+) -> tuple[PlannedAttack, ...]:
+    """Resolve attacks and fill what they leave unset; without any, take those of ``suite`` that know the norm.
 
     Raises:
-        CwbenchError: an unknown name or field, a value out of range, or the same attack twice.
+        CwbenchError: an unknown name or field, a value out of range, an attack that does not know the norm, or the same
+            attack twice.
     """
+    if not specs:
+        standard = [PluginSpec.model_validate(text) for text in suite]
+        specs = tuple(spec for spec in standard if threat.norm in registry.attack(spec.name).norms)
+    for spec in specs:
+        known = registry.attack(spec.name).norms
+        if threat.norm not in known:
+            raise CwbenchError(f"attack {spec.name} cannot be bounded by {threat.norm}", f"it knows {', '.join(known)}")
     planned = [
         PlannedAttack(str(spec), filled(_build(registry.attack(spec.name), spec, "attack"), default)) for spec in specs
     ]

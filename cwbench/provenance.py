@@ -5,15 +5,24 @@ import subprocess
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import torch
 
 from cwbench.plugins import Origin
-from cwbench.report import Provenance
+from cwbench.records import Provenance
 
 
-def provenance(*, device: torch.device, seed: int, batch_size: int, origins: list[Origin]) -> Provenance:
+def provenance(
+    *,
+    device: torch.device,
+    seed: int,
+    batch_size: int,
+    precision: Literal["fp32", "bf16"],
+    folded: int,
+    origins: list[Origin],
+) -> Provenance:
     """Record this process: versions, machine, and the distributions that the run's plugins came from."""
     return Provenance(
         created=datetime.now(UTC),
@@ -28,6 +37,8 @@ def provenance(*, device: torch.device, seed: int, batch_size: int, origins: lis
         threads=torch.get_num_threads(),
         seed=seed,
         batch_size=batch_size,
+        precision=precision,
+        folded=folded,
         plugins={origin.distribution: origin.version for origin in origins},
     )
 

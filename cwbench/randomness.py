@@ -6,6 +6,7 @@ reads or writes the global random state of Python, NumPy or PyTorch.
 """
 
 import hashlib
+import random
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from typing import Protocol, Self, final
@@ -19,6 +20,14 @@ def key(*labels: int | str) -> int:
     """Return a 64-bit key for the labels: any difference in value, type or order gives another key."""
     text = "\x1f".join(f"{type(label).__name__}:{label}" for label in labels)
     return int.from_bytes(hashlib.blake2b(text.encode(), digest_size=8).digest(), "little")
+
+
+def global_random_state(device: torch.device | None = None) -> tuple[object, ...]:
+    """Return the state of the generators of Python, NumPy and PyTorch that nobody may touch, in a form to compare."""
+    name, keys, *rest = np.random.get_state(legacy=True)
+    devices = [torch.cuda.get_rng_state(device)] if device is not None and device.type == "cuda" else []
+    states = [state.numpy().tobytes() for state in (torch.get_rng_state(), *devices)]
+    return random.getstate(), name, np.asarray(keys).tobytes(), tuple(rest), tuple(states)
 
 
 class Streams(ABC):
@@ -49,17 +58,26 @@ class ExampleStreams(Streams):
     root: int
     ids: Tensor
     """Example ids, shape (N,), int64 and not negative."""
+    moments: Tensor
+    """Where in its stream each example draws, shape (N,), int64 and not negative."""
 
     @classmethod
     def of(cls, seed: int, ids: Tensor) -> "ExampleStreams":
-        return cls(key(seed), ids.cpu())
+        return cls(key(seed), ids.cpu(), torch.zeros_like(ids, device="cpu"))
 
     def __getitem__(self, rows: Tensor) -> "ExampleStreams":
         """Return the streams of some rows of the batch."""
-        return ExampleStreams(self.root, self.ids[rows.cpu()])
+        return ExampleStreams(self.root, self.ids[rows.cpu()], self.moments[rows.cpu()])
 
     def child(self, *labels: int | str) -> "ExampleStreams":
-        return ExampleStreams(key(self.root, *labels), self.ids)
+        return ExampleStreams(key(self.root, *labels), self.ids, self.moments)
+
+    def at(self, moments: Tensor) -> "ExampleStreams":
+        """Return the same streams at another moment of each example, such as the step that it has reached; shape (N,).
+
+        What is drawn at different moments is independent, up to 2⁶⁴ numbers a moment.
+        """
+        return ExampleStreams(self.root, self.ids, moments.cpu())
 
     def uniform(self, like: Tensor) -> Tensor:
         # float32 has 24 bits of mantissa: drawing them directly, not rounding a float64, keeps 1.0 out.
@@ -72,8 +90,10 @@ class ExampleStreams(Streams):
         if len(like) != len(self.ids):
             raise ValueError(f"{len(self.ids)} streams cannot fill a batch of {len(like)}")
         numbers = np.empty(tuple(like.shape), dtype=np.float32)
-        for row, example in zip(numbers, self.ids.tolist(), strict=True):
-            bits = np.random.Philox(key=np.array([self.root, example], dtype=np.uint64))
+        for row, example, moment in zip(numbers, self.ids.tolist(), self.moments.tolist(), strict=True):
+            # The generator counts in the first of the counter's four words; the second is ours.
+            counter = np.array([0, moment, 0, 0], dtype=np.uint64)
+            bits = np.random.Philox(key=np.array([self.root, example], dtype=np.uint64), counter=counter)
             draw(np.random.Generator(bits), row)
         return torch.from_numpy(numbers).to(like.device, like.dtype)
 

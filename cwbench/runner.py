@@ -1,21 +1,27 @@
 """The way through the house: spec → plan → checkpoint → outcomes → report."""
 
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 
+import torch
+
 from cwbench import data, digest, sidecar
+from cwbench.api import Examples
 from cwbench.assemble import columns, dataset_record, report_of, training_record
 from cwbench.checkpoints import Store
 from cwbench.curves import Curves
 from cwbench.errors import CwbenchError
-from cwbench.evaluation import evaluate
+from cwbench.evaluation import Settings, evaluate
 from cwbench.files import new_folder, require_writable, write_atomically
-from cwbench.plan import make_plan
+from cwbench.journal import Journal
+from cwbench.plan import Plan, make_plan
 from cwbench.registry import Registry
 from cwbench.report import Report
 from cwbench.spec import RunSpec
+from cwbench.substitute import Substitute, Substitutes
 from cwbench.training.fit import fit, load_classifier
-from cwbench.training.job import Job
+from cwbench.training.job import NO_INFLUENCE, Job
 
 REPORT_ROOM = 16 << 20
 """Bytes that must be free for reports and predictions before training begins."""
@@ -36,6 +42,8 @@ def run(spec: RunSpec, *, registry: Registry, store: Store, out: Path | None) ->
     if not store.holds(job.digest):
         require_writable(store.root, 8 * _weights_size(job))
     checkpoint = fit(job, store, curves.measure if curves else None)
+    substitutes = _substitutes(plan, store).of(plan.attacks)
+    journal = Journal(store.root.parent / "evaluations" / _evaluation_digest(plan, job, test, substitutes))
     outcomes = evaluate(
         load_classifier(job, checkpoint),
         test,
@@ -43,9 +51,15 @@ def run(spec: RunSpec, *, registry: Registry, store: Store, out: Path | None) ->
         ids=data.chosen_rows(test.labels, plan.limit),
         classes=len(plan.dataset.classes),
         threat=plan.threat,
-        seed=plan.seed,
-        device=plan.device,
-        batch_size=plan.batch_size,
+        settings=Settings(
+            seed=plan.seed,
+            device=plan.device,
+            batch_size=plan.batch_size,
+            precision=plan.precision,
+            cascade=plan.cascade,
+            journal=journal,
+            substitutes={uri: substitute.model for uri, substitute in substitutes.items()},
+        ),
     )
     content, predictions = sidecar.encode(columns(outcomes))
     report = report_of(
@@ -56,13 +70,14 @@ def run(spec: RunSpec, *, registry: Registry, store: Store, out: Path | None) ->
         registry=registry,
         device=plan.device,
         seed=plan.seed,
-        batch_size=plan.batch_size,
         defense=plan.defense,
         backbone=plan.backbone,
         training=training_record(plan, checkpoint),
         predictions=predictions if out else None,
     )
-    return report, write_run(report, content, out) if out else None
+    path = write_run(report, content, out) if out else None
+    journal.close()
+    return report, path
 
 
 def write_run(report: Report, predictions: bytes, out: Path) -> Path:
@@ -81,6 +96,45 @@ def write_run(report: Report, predictions: bytes, out: Path) -> Path:
     except OSError as error:
         raise CwbenchError(f"cannot write into {out}: {error.strerror}", "choose another folder with --out") from None
     return folder / "report.json"
+
+
+def _substitutes(plan: Plan, store: Store) -> Substitutes:
+    return Substitutes(
+        dataset=plan.dataset,
+        root=plan.root,
+        recipe_name=plan.recipe_name.removesuffix("*"),
+        seed=plan.seed,
+        device=plan.device,
+        registry=plan.registry,
+        store=store,
+    )
+
+
+def _evaluation_digest(plan: Plan, job: Job, test: Examples, substitutes: Mapping[str | None, Substitute]) -> str:
+    """Return the digest of everything that determines what attacks achieve on this machine."""
+    attacks = [(planned.label, planned.attack) for planned in plan.attacks]
+    return digest.of_json(
+        {
+            "checkpoint": job.digest,
+            "test": data.digest(test),
+            "limit": plan.limit,
+            "threat": {"norm": plan.threat.norm, "eps": plan.threat.radius},
+            "attacks": [[label, attack.name, attack.model_dump(mode="json")] for label, attack in attacks],
+            "substitutes": {str(uri): substitute.digest for uri, substitute in substitutes.items()},
+            "cascade": plan.cascade,
+            "precision": plan.precision,
+            "seed": plan.seed,
+            "batch_size": plan.batch_size,
+            "device": plan.device.type,
+            "threads": torch.get_num_threads(),
+            "torch": torch.__version__,
+            "code": digest.of_code(
+                "cwbench.evaluation",
+                *dict.fromkeys(type(attack).__module__ for _, attack in attacks),
+                skip=NO_INFLUENCE,
+            ),
+        }
+    )
 
 
 def _weights_size(job: Job) -> int:

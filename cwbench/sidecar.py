@@ -1,6 +1,7 @@
 """The predictions beside a report: one row per example, clean and under each attack."""
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from safetensors import SafetensorError
@@ -9,10 +10,13 @@ from safetensors.numpy import load, save
 from cwbench import digest
 from cwbench.errors import CwbenchError
 from cwbench.files import write_atomically
-from cwbench.report import Report, Sidecar
-from cwbench.summarise import Ints, confusion, standing
+from cwbench.records import Sidecar
+from cwbench.report import Report
+from cwbench.summarise import Floats, confusion, standing, standing_at
 
 FILE = "predictions.safetensors"
+Columns = dict[str, Any]
+"""Integers (n,) by column name, and float64 for distances."""
 
 
 def column(label: str) -> str:
@@ -20,7 +24,12 @@ def column(label: str) -> str:
     return f"under {label}"
 
 
-def encode(columns: dict[str, Ints]) -> tuple[bytes, Sidecar]:
+def distance_column(label: str) -> str:
+    """Return the name of the column with the distances that an attack found."""
+    return f"distance {label}"
+
+
+def encode(columns: Columns) -> tuple[bytes, Sidecar]:
     """Return the file's bytes and how a report refers to them: columns ``ids``, ``labels``, ``clean`` and attacks."""
     content = save({name: np.ascontiguousarray(column) for name, column in columns.items()})
     return content, Sidecar(file=FILE, sha256=digest.of_bytes(content))
@@ -31,7 +40,7 @@ def write(folder: Path, content: bytes) -> None:
     write_atomically(folder / FILE, content)
 
 
-def read(report: Report, folder: Path) -> dict[str, Ints] | None:
+def read(report: Report, folder: Path) -> Columns | None:
     """Return the columns, or None where the report has no sidecar or it does not lie in the folder.
 
     Raises:
@@ -54,7 +63,7 @@ def read(report: Report, folder: Path) -> dict[str, Ints] | None:
     return columns
 
 
-def check(report: Report, columns: dict[str, Ints]) -> None:
+def check(report: Report, columns: Columns) -> None:
     """Recount the report from the predictions.
 
     Raises:
@@ -81,3 +90,17 @@ def check(report: Report, columns: dict[str, Ints]) -> None:
     under = [columns[key] for key in conditions.values()]
     if standing(columns["labels"], under, k) != report.worst_case_counts.correct:
         raise CwbenchError("the predictions do not add up to the report's worst case")
+    for attack in report.attacks:
+        if attack.eps_curve:
+            distances = _distances(columns, attack.label, n)
+            if standing_at(columns["labels"], distances, attack.eps_curve.eps, k) != attack.eps_curve.correct:
+                raise CwbenchError(f"the distances under {attack.label} do not add up to the report's curve")
+
+
+def _distances(columns: Columns, label: str, n: int) -> Floats:
+    name = distance_column(label)
+    found = columns.get(name)
+    if found is None or found.dtype != np.float64 or found.shape != (n,) or not (found >= 0).all():
+        raise CwbenchError(f"the predictions lack {n} distances in the column {name!r}")
+    distances: Floats = found
+    return distances

@@ -120,6 +120,11 @@ class RunSpec(BaseModel):
     device: str = "auto"
     batch_size: Annotated[int, Field(ge=1)] | Literal["auto"] = "auto"
     """Examples in one forward pass of the evaluation."""
+    precision: Literal["auto", "fp32", "bf16"] = "auto"
+    """What attacks search in; the verdict is always fp32. ``auto`` takes bf16 where it is measured to be faster and no
+    weaker."""
+    cascade: bool = False
+    """Each attack gets only what the ones before have left standing: the worst case for less."""
     every: Annotated[int, Field(ge=1)] | None = None
     """Record class-wise accuracy after every so many epochs of training."""
 

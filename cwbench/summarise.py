@@ -1,11 +1,14 @@
 """Predictions to integer counts."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
 
+from cwbench.exact import ROUNDING
+
 Ints = np.ndarray[Any, np.dtype[np.int64]]
+Floats = np.ndarray[Any, np.dtype[np.float64]]
 
 
 def per_class(labels: Ints, classes: int) -> list[int]:
@@ -27,3 +30,12 @@ def standing(labels: Ints, conditions: Iterable[Ints], classes: int) -> list[int
     for predictions in conditions:
         right &= predictions == labels
     return per_class(labels[right], classes)
+
+
+def standing_at(labels: Ints, distances: Floats, eps: Sequence[float], classes: int) -> list[list[int]]:
+    """Return for each eps how many examples of each class nothing within it breaks.
+
+    ``distances`` are 0 for examples that were wrong before, and infinite where nothing was found.
+    """
+    allowed = [value + ROUNDING if value else 0 for value in eps]
+    return [per_class(labels[distances > limit], classes) for limit in allowed]

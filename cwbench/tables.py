@@ -6,8 +6,10 @@ from collections.abc import Sequence
 from tabulate import tabulate
 
 from cwbench.compare import Row
-from cwbench.report import Accuracy, Figures, Report
+from cwbench.records import Accuracy, AttackRecord, Figures
+from cwbench.report import Report
 
+CURVE_STRIDE = 2
 FORMATS = {"terminal": "simple", "markdown": "github"}
 
 
@@ -33,7 +35,51 @@ def report_table(report: Report, style: str = "terminal") -> str:
     rows.append(["worst class", "", *(_worst(figures) for _, figures in columns)])
     rows.append(["gap", "", *(_percent(figures.gap) for _, figures in columns)])
     headers = ["class", "n", *(name for name, _ in columns)]
-    return f"{title(report)}\n\n{_table(rows, headers, style)}"
+    parts = [title(report), _table(rows, headers, style)]
+    parts += [_curve_table(report, attack, style) for attack in report.attacks if attack.eps_curve]
+    parts += [cost_table(report, style)] if report.attacks else []
+    parts += ["\n".join(line) for line in (_notes(report, style), _warnings(report, style)) if line]
+    return "\n\n".join(parts)
+
+
+def cost_table(report: Report, style: str = "terminal") -> str:
+    """Return what each attack spent: passes and queries per attacked example, and seconds."""
+    rows = []
+    for attack in report.attacks:
+        cost = attack.cost
+        spent = (cost.forward, cost.backward, cost.queries)
+        each = ["–" if n is None or not cost.examples else f"{n / cost.examples:,.1f}" for n in spent]
+        rows.append([attack.label, attack.access, cost.examples, *each, f"{cost.seconds:.1f}"])
+    headers = ["attack", "access", "attacked", "forward each", "backward each", "queries each", "seconds"]
+    return _table(rows, headers, style)
+
+
+def _curve_table(report: Report, attack: AttackRecord, style: str) -> str:
+    """Return accuracy as a function of eps at every second point of the curve."""
+    assert attack.eps_curve  # noqa: S101 - the caller looked
+    points = list(zip(attack.eps_curve.eps, attack.eps_curve.correct, strict=True))[::CURVE_STRIDE]
+    counts = [*zip(report.dataset.classes, report.dataset.n_per_class, strict=True)]
+    rows: list[list[object]] = [
+        [name, *(_percent(row[index] / n if n else None) for _, row in points)]
+        for index, (name, n) in enumerate(counts)
+    ]
+    total = sum(report.dataset.n_per_class)
+    rows.append(["overall", *(_percent(sum(row) / total if total else None) for _, row in points)])
+    headers = [f"{attack.label}: eps", *(f"{eps:.4g}" for eps, _ in points)]
+    return _table(rows, headers, style)
+
+
+def _notes(report: Report, style: str) -> list[str]:
+    lines = [f"note: {attack.label}: {note}" for attack in report.attacks for note in attack.notes]
+    if report.cascade:
+        lines.append(
+            "note: a cascade: each attack got what stood after those before it, and its column is of all so far"
+        )
+    return [_plain(line, style) for line in lines]
+
+
+def _warnings(report: Report, style: str) -> list[str]:
+    return [_plain(f"warning: {entry.name}: {entry.message}", style) for entry in report.warnings]
 
 
 def title(report: Report) -> str:

@@ -9,11 +9,8 @@ from pydantic import BaseModel, ConfigDict, ValidationError, field_validator
 from torch import Tensor
 
 from cwbench.errors import CwbenchError, did_you_mean
-from cwbench.exact import Exact
+from cwbench.exact import ROUNDING, Exact
 from cwbench.randomness import Streams
-
-ROUNDING = 1e-6
-"""How far a float32 candidate may stray from ball and box by rounding; the harness clips this much and no more."""
 
 
 class Threat(BaseModel, ABC):
@@ -60,9 +57,13 @@ class Threat(BaseModel, ABC):
     @final
     def excess(self, candidate: Tensor, x: Tensor) -> Tensor:
         """Return how far each candidate lies outside ball or box, shape (N,), float64; at most 0 is inside."""
+        return torch.maximum(self.distance(candidate, x) - self.radius, self.outside(candidate))
+
+    @staticmethod
+    def outside(candidate: Tensor) -> Tensor:
+        """Return how far each candidate lies outside the box [0, 1], shape (N,), float64; at most 0 is inside."""
         flat = candidate.flatten(1).double()
-        box = torch.maximum(-flat, flat - 1).amax(1)
-        return torch.maximum(self.distance(candidate, x) - self.radius, box)
+        return torch.maximum(-flat, flat - 1).amax(1)
 
     @final
     def contains(self, candidate: Tensor, x: Tensor) -> Tensor:

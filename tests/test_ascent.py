@@ -2,7 +2,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cwbench.ascent import ascend
+from cwbench.ascent import Exit, ascend
 from cwbench.threat import Linf
 
 
@@ -48,7 +48,7 @@ def test_slots_change_nothing_and_are_never_exceeded(slots, seed):
             steps=4,
             step_size=0.07,
             slots=limit,
-            leaves=lambda logits, rows: logits.argmax(1) == goals[rows],
+            exit_rule=Exit(lambda logits, rows: logits.argmax(1) == goals[rows]),
         )
 
     whole = climb(None)
@@ -73,7 +73,7 @@ def test_an_example_that_leaves_is_returned_as_it_was_when_it_left():
         threat=Linf(eps="0.5"),
         steps=4,
         step_size=0.1,
-        leaves=leaves,
+        exit_rule=Exit(leaves),
     )
     assert torch.allclose(found, torch.tensor([[0.7], [0.9]], dtype=torch.float64))
     assert seen == [[0, 1], [0, 1], [0, 1], [1]]
@@ -96,7 +96,7 @@ def test_the_batch_stays_full_while_examples_wait():
         steps=6,
         step_size=0.01,
         slots=4,
-        leaves=lambda logits, rows: rows % 2 == 0,  # every other example leaves at once
+        exit_rule=Exit(lambda logits, rows: rows % 2 == 0),  # every other example leaves at once
         tick=finished.append,
     )
     assert sum(finished) == 10

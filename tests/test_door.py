@@ -51,7 +51,7 @@ def test_the_l2_worst_case_of_a_linear_model_is_exact():
     report = cwbench.evaluate(Linear(), "pgd", (x, y), eps="0.13", norm="L2")
     score = 4 * (x[:, 0].double() - 0.5)
     stands = score.abs() > 2 * 0.13
-    right = cwbench.evaluate(Linear(), (), (x, y), eps="0.13").confusion()
+    right = cwbench.evaluate(Linear(), "fgsm", (x, y), eps="0.13").confusion()
     correct = np.array([right[0][0], right[1][1]])
     expected = torch.bincount(y[stands], minlength=2).tolist()
     counts = report.confusion("pgd")
@@ -282,7 +282,11 @@ def test_a_model_on_a_named_dataset_and_a_written_report(tmp_path):
 
 
 def test_no_attack_means_the_standard_suite():
-    assert cwbench.evaluate(Linear(), (), (X, Y), eps="0.1").labels() == list(Dataset.suite)
+    images = X[:8].reshape(-1, 1, 2, 2)
+    report = cwbench.evaluate(lambda x: Linear()(x.flatten(1)), (), (images, Y[:8]), eps="0.1")
+    assert report.labels() == list(Dataset.suite)
+    report = cwbench.evaluate(lambda x: Linear()(x.flatten(1)), (), (images, Y[:8]), eps="0.1", norm="L2")
+    assert report.labels() == [name for name in Dataset.suite if name not in ("square", "autoattack")]
 
 
 def test_a_run_repeats_itself_apart_from_times(report_file):

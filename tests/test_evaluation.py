@@ -7,7 +7,7 @@ from torch import nn
 from cwbench.api import Access, Attack, TensorExamples
 from cwbench.attacks.pgd import PGD
 from cwbench.errors import CwbenchError
-from cwbench.evaluation import evaluate
+from cwbench.evaluation import Settings, evaluate
 from cwbench.plan import PlannedAttack
 from cwbench.threat import Linf, make_threat
 
@@ -26,7 +26,7 @@ class Custom(Attack):
         return self.act(model, x, y, threat)
 
 
-def judged(model, images, act=None, *, labels=None, attack=None, batch_size=8, eps="0.05", norm="Linf"):
+def judged(model, images, act=None, *, labels=None, attack=None, batch_size=8, eps="0.05", norm="Linf", **settings):
     with torch.no_grad():
         truth = model(images).argmax(1) if labels is None else labels
     attack = attack or Custom(act=act or (lambda model, x, y, threat: x))
@@ -37,9 +37,7 @@ def judged(model, images, act=None, *, labels=None, attack=None, batch_size=8, e
         ids=torch.arange(len(images)),
         classes=4,
         threat=make_threat(norm, eps),
-        seed=0,
-        device=torch.device("cpu"),
-        batch_size=batch_size,
+        settings=Settings(seed=0, device=torch.device("cpu"), batch_size=batch_size, **settings),
     )
 
 
@@ -103,7 +101,7 @@ def test_modes_gradients_and_device_are_restored_module_by_module(images):
     ("act", "complaint"),
     [
         (lambda m: m.train(), "modes"),
-        (lambda m: m.model.layers[0].train(), "modes"),
+        (lambda m: next(m.model.children()).train(), "modes"),
         (lambda m: [p.requires_grad_(True) for p in m.parameters()], "requires_grad"),
         (lambda m: [p.detach().add_(1) for p in m.parameters()], "weights"),
     ],
@@ -125,7 +123,7 @@ def test_candidates_are_judged_inside_the_ball(images):
 
     inner = images * 0.5
     labels = inner.flatten(1)[:, :4].argmax(1)
-    judged(model, inner, lambda m, x, y, t: x + 0.05 + 5e-7, labels=labels, batch_size=20)
+    judged(model, inner, lambda m, x, y, t: x + 0.05 + 5e-7, labels=labels, batch_size=20, probing=False)
     assert torch.equal(seen[-1], Linf(eps="0.05").project(inner + 0.05 + 5e-7, inner))
     assert not torch.equal(seen[-1], inner + 0.05 + 5e-7)
 
@@ -215,9 +213,7 @@ def test_some_examples_keep_their_own_random_numbers(tiny, images):
             ids=ids,
             classes=4,
             threat=make_threat("Linf", "0.03"),
-            seed=0,
-            device=torch.device("cpu"),
-            batch_size=4,
+            settings=Settings(seed=0, device=torch.device("cpu"), batch_size=4),
         )
 
     whole, part = on(torch.arange(20)), on(torch.arange(5, 10))

@@ -1,6 +1,7 @@
 import pytest
 import torch
 
+from cwbench.datasets.digits import Digits
 from cwbench.errors import CwbenchError
 from cwbench.plan import changed_recipe, choose_device, data_root, make_plan
 from cwbench.registry import installed
@@ -27,7 +28,7 @@ def test_step_sizes_scale_with_eps_and_are_exact_at_the_datasets_own():
 
 
 def test_without_attacks_the_standard_suite_runs():
-    assert [attack.label for attack in planned().attacks] == ["fgsm", "pgd", "cw-pgd", "tpgd"]
+    assert [attack.label for attack in planned().attacks] == list(Digits.suite)
 
 
 def test_another_norm_needs_an_eps_and_takes_the_customary_step():

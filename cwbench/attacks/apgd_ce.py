@@ -45,7 +45,7 @@ class APGDCE(Attack):
                 threat=threat,
                 steps=self.steps,
                 slots=budget.batch_size,
-                leaves=misclassified(labels),
+                exit_rule=misclassified(labels, budget),
                 tick=tick,
             )
 

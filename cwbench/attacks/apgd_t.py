@@ -2,13 +2,12 @@
 
 from typing import Annotated, final
 
-import torch
 from pydantic import Field
 from torch import Tensor
 
 from cwbench.api import Access, Attack, Budget
 from cwbench.ascent import MOST_STEPS
-from cwbench.attacks.attempts import Tick, attempts, misclassified
+from cwbench.attacks.attempts import Tick, attempts, likeliest, misclassified
 from cwbench.attacks.auto_ascent import auto_ascend
 from cwbench.model import Model
 from cwbench.randomness import ExampleStreams
@@ -47,14 +46,16 @@ class APGDT(Attack):
     targets: Annotated[int, Field(ge=1)] = 9
     """How many target classes are tried."""
 
+    def notes(self, classes: int) -> tuple[str, ...]:
+        return () if classes >= 4 else (f"with {classes} classes apgd-t ascends z_t − z_y: its ratio needs four",)
+
     def perturb(
         self, model: Model, x: Tensor, y: Tensor, *, threat: Threat, streams: ExampleStreams, budget: Budget
     ) -> Tensor:
-        with torch.no_grad():
-            order = torch.cat([model(images).argsort(1, descending=True) for images in x.split(budget.batch_size)])
+        order = likeliest(model, x, y, self.targets, budget)
 
         def attempt(position: int, rows: Tensor, tick: Tick) -> Tensor:
-            labels, target = y[rows], order[rows, position + 1]  # in front stands the true class
+            labels, target = y[rows], order[rows, position]
             return auto_ascend(
                 model,
                 lambda logits, among: targeted_dlr(logits, labels[among], target[among]),
@@ -63,9 +64,8 @@ class APGDT(Attack):
                 threat=threat,
                 steps=self.steps,
                 slots=budget.batch_size,
-                leaves=misclassified(labels),
+                exit_rule=misclassified(labels, budget),
                 tick=tick,
             )
 
-        others = min(self.targets, order.shape[1] - 1)
-        return attempts(others, attempt, model=model, x=x, y=y, budget=budget)
+        return attempts(order.shape[1], attempt, model=model, x=x, y=y, budget=budget)

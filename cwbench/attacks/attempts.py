@@ -1,12 +1,13 @@
 """Several attempts at the same examples, each on what the ones before have left standing."""
 
+import math
 from collections.abc import Callable
 
 import torch
 from torch import Tensor
 
 from cwbench.api import Budget
-from cwbench.ascent import Leaves
+from cwbench.ascent import Exit
 from cwbench.model import Model
 
 Tick = Callable[[int], None]
@@ -23,7 +24,7 @@ def attempts(number: int, attempt: Attempt, *, model: Model, x: Tensor, y: Tenso
             result[standing] = attempt(position, standing, budget.tick)
             break
         result[standing] = attempt(position, standing, _silent)
-        still = stands(model, result[standing], y[standing], budget.batch_size)
+        still = stands(model, result[standing], y[standing], budget)
         budget.tick(int((~still).sum()))
         standing = standing[still]
         if not len(standing):
@@ -31,15 +32,27 @@ def attempts(number: int, attempt: Attempt, *, model: Model, x: Tensor, y: Tenso
     return result
 
 
-def misclassified(labels: Tensor) -> Leaves:
-    """Return the rule by which an example leaves as soon as its iterate is misclassified."""
-    return lambda logits, rows: logits.argmax(1) != labels[rows]
+@torch.no_grad()
+def likeliest(model: Model, x: Tensor, y: Tensor, most: int, budget: Budget) -> Tensor:
+    """Return the other classes in the order of their logits on the clean image, (N, min(most, K − 1))."""
+    logits = torch.cat([model(images) for images in x.split(budget.batch_size)])
+    others = logits.scatter(1, y[:, None], -math.inf)
+    return others.argsort(1, descending=True)[:, : min(most, logits.shape[1] - 1)]
+
+
+def misclassified(labels: Tensor, budget: Budget) -> Exit:
+    """Return the rule by which an example leaves as soon as its iterate is misclassified in full precision."""
+    judge = budget.judge
+    confirm = None if judge is None else lambda claims, rows: judge(claims) != labels[rows]
+    return Exit(lambda logits, rows: logits.argmax(1) != labels[rows], confirm)
 
 
 @torch.no_grad()
-def stands(model: Model, x: Tensor, y: Tensor, batch_size: int) -> Tensor:
-    """Tell for each candidate whether the model still classifies it correctly, shape (N,)."""
-    pairs = zip(x.split(batch_size), y.split(batch_size), strict=True)
+def stands(model: Model, x: Tensor, y: Tensor, budget: Budget) -> Tensor:
+    """Tell for each candidate whether it is still classified correctly, shape (N,)."""
+    if budget.judge:
+        return budget.judge(x) == y
+    pairs = zip(x.split(budget.batch_size), y.split(budget.batch_size), strict=True)
     return torch.cat([model(images).argmax(1) == labels for images, labels in pairs])
 
 

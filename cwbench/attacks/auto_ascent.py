@@ -10,7 +10,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from cwbench.ascent import Leaves, Objective, columns, value_and_gradient
+from cwbench.ascent import Exit, Objective, columns, value_and_gradient
 from cwbench.model import Model
 from cwbench.slots import State, drive
 from cwbench.threat import Threat
@@ -40,10 +40,10 @@ def auto_ascend(
     threat: Threat,
     steps: int,
     slots: int,
-    leaves: Leaves | None = None,
+    exit_rule: Exit | None = None,
     tick: Callable[[int], None] | None = None,
 ) -> Tensor:
-    """Return for each example the iterate with the largest objective, or the one whose logits made it leave.
+    """Return for each example the iterate with the largest objective, or the one that ``exit_rule`` let go.
 
     Shapes, slots and leaving are as in :func:`cwbench.ascent.ascend`.
     """
@@ -56,6 +56,7 @@ def auto_ascend(
         return {
             "origin": x[rows],
             "iterate": here,
+            "claim": here,
             "previous": here,
             "gradient": torch.zeros_like(here),
             "value": zero - math.inf,
@@ -70,7 +71,7 @@ def auto_ascend(
             "best_at_mark": zero - math.inf,
         }
 
-    def step(state: State, rows: Tensor) -> Tensor:
+    def step(state: State, rows: Tensor) -> tuple[Tensor, Tensor]:
         fresh = state["age"] < 0
         size = columns(state["size"], x)
         ahead = threat.project(state["iterate"] + size * threat.steepest(state["gradient"]), state["origin"])
@@ -80,16 +81,17 @@ def auto_ascend(
         moved = moved + (1 - inertia) * (state["iterate"] - state["previous"])
         proposal = torch.where(columns(fresh, x), state["iterate"], threat.project(moved, state["origin"]))
         logits, value, gradient = value_and_gradient(model, objective, proposal, rows)
-        left = leaves(logits, rows) if leaves else torch.zeros_like(fresh)
+        claimed = exit_rule.claims(logits, rows) if exit_rule else torch.zeros_like(fresh)
 
+        state["claim"] = proposal
         state["rises"] = state["rises"] + (~fresh & (value > state["value"]))
         state["previous"] = state["iterate"]
         state["iterate"], state["gradient"], state["value"] = proposal, gradient, value
-        _keep(state, left | (value > state["best_value"]))
+        _keep(state, value > state["best_value"])
         state["age"] = state["age"] + 1
         state["best_at_mark"] = torch.where(state["age"] == 0, state["best_value"], state["best_at_mark"])
         reconsider(state)
-        return left | (state["age"] == steps)
+        return claimed, state["age"] == steps
 
     def reconsider(state: State) -> None:
         """Halve the step size where too few steps rose, or where neither size nor best changed since the last mark."""
@@ -108,12 +110,13 @@ def auto_ascend(
         state["rises"] = torch.where(at_mark, torch.zeros_like(state["rises"]), state["rises"])
         state["mark"] = state["mark"] + at_mark.long()
 
-    def finish(state: State, rows: Tensor) -> None:
-        answer[rows] = state["best"]
+    def finish(state: State, rows: Tensor, broken: Tensor) -> None:
+        answer[rows] = torch.where(columns(broken, x), state["claim"], state["best"])
         if tick:
             tick(len(rows))
 
-    drive(len(x), slots, device=x.device, begin=begin, step=step, finish=finish)
+    confirm = exit_rule.confirm if exit_rule else None
+    drive(len(x), slots, device=x.device, begin=begin, step=step, finish=finish, confirm=confirm)
     return answer
 
 

@@ -56,7 +56,7 @@ class ProjectedAttack(Attack):
                 steps=steps,
                 step_size=step_size,
                 slots=budget.batch_size,
-                leaves=misclassified(labels) if self.early_stop else None,
+                exit_rule=misclassified(labels, budget) if self.early_stop else None,
                 tick=tick,
             )
 

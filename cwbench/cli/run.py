@@ -26,6 +26,12 @@ def run(
     limit: Annotated[str | None, typer.Option(help="Judge so many test examples, evenly over the classes.")] = None,
     device: Annotated[str | None, typer.Option(help="auto, cpu, cuda, cuda:1, mps.")] = None,
     batch_size: Annotated[str | None, typer.Option(help="Images in one forward pass: auto or a number.")] = None,
+    precision: Annotated[
+        str | None, typer.Option(help="What attacks search in: auto, fp32 or bf16. The verdict is always fp32.")
+    ] = None,
+    cascade: Annotated[
+        bool, typer.Option("--cascade", help="Attack only what still stands: the worst case for less.")
+    ] = False,
     every: Annotated[str | None, typer.Option(help="Record class-wise accuracy after every so many epochs.")] = None,
     out: Annotated[Path, typer.Option(help="Where the run's folder is made.")] = Path("runs"),
     config: Annotated[Path | None, typer.Option(help="YAML with the same fields; options override it.")] = None,
@@ -53,6 +59,8 @@ def run(
         "limit": limit,
         "device": device,
         "batch_size": batch_size,
+        "precision": precision,
+        "cascade": cascade or None,
         "every": every,
     }
     content = read_config(config) if config else {}

@@ -26,6 +26,7 @@ class Digits(Dataset):
     sizes = {"train": TRAINING, "test": 1797 - TRAINING}
     eps = "0.1"
     attack = Inner(steps=20, step_size=0.02)
+    suite = ("fgsm", "pgd", "cw-pgd", "tpgd", "transfer", "square", "autoattack")
     backbone = "digits-cnn"
     recipes = {
         "quick": Recipe(

@@ -22,6 +22,7 @@ class MNIST(Dataset):
     sizes = {"train": 60_000, "test": 10_000}
     eps = "0.3"
     attack = Inner(steps=40, step_size=0.01)
+    suite = ("fgsm", "pgd", "cw-pgd", "tpgd", "transfer", "square", "autoattack")
     backbone = "mnist-cnn"
     recipes = {
         "paper": Recipe(

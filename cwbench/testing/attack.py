@@ -4,6 +4,7 @@ import torch
 from torch import Tensor
 
 from cwbench.api import Attack, Budget
+from cwbench.exact import ROUNDING
 from cwbench.model import Model, frozen
 from cwbench.plan import filled
 from cwbench.randomness import ExampleStreams
@@ -11,13 +12,15 @@ from cwbench.recipe import Inner
 from cwbench.testing.contract import N, Problem, broken, problem, untouched
 from cwbench.threat import make_threat
 
-THREAT = make_threat("Linf", "8/255")
+THREATS = {"Linf": make_threat("Linf", "8/255"), "L2": make_threat("L2", "0.5")}
 STEPS = Inner(steps=5, step_size=2 / 255)
 
 
 def check_attack(attack: Attack) -> None:
     """Check shape, ball and box, what must be left alone, and that neither batch nor order matters."""
     attack = filled(attack, STEPS)
+    if not attack.norms or not set(attack.norms) <= set(THREATS):
+        broken(attack, f"norms are {attack.norms}; known: {', '.join(THREATS)}")
     given = problem()
     x, y = given.x.clone(), given.y.clone()
     with frozen(given.model), untouched(attack, model=given.model, x=x, y=y):
@@ -26,8 +29,9 @@ def check_attack(attack: Attack) -> None:
         broken(attack, "perturb must return a tensor of the shape and type of x")
     if not result.isfinite().all():
         broken(attack, "perturb returned NaN or infinity")
-    if not THREAT.contains(result, given.x).all():
-        excess = float(THREAT.excess(result, given.x).amax())
+    threat = THREATS[attack.norms[0]]
+    excess = float((threat.outside(result) if attack.minimal else threat.excess(result, given.x)).amax())
+    if excess > ROUNDING:
         broken(attack, f"perturb left the ball or the box by {excess:.3g}; call threat.project")
     if not torch.equal(result, _on_rows(attack, given, torch.arange(N))):
         broken(attack, "the same call gave another result; draw every random number from streams")
@@ -45,4 +49,6 @@ def _on_rows(attack: Attack, given: Problem, rows: Tensor) -> Tensor:
 
 
 def _perturb(attack: Attack, model: Model, x: Tensor, y: Tensor, ids: Tensor) -> Tensor:
-    return attack.perturb(model, x, y, threat=THREAT, streams=ExampleStreams.of(0, ids), budget=Budget(batch_size=4))
+    budget = Budget(batch_size=4, substitute=model if attack.wants_substitute else None)
+    streams = ExampleStreams.of(0, ids)
+    return attack.perturb(model, x, y, threat=THREATS[attack.norms[0]], streams=streams, budget=budget)

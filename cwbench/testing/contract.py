@@ -1,17 +1,16 @@
 """What the checks share: the error, a small problem, and a watch over what a plugin must leave alone."""
 
-import random
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import NoReturn
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
 from cwbench.api import Plugin
 from cwbench.model import Classifier, Features, modules
+from cwbench.randomness import global_random_state
 
 CLASSES, CHANNELS, SIZE, N = 5, 3, 8, 12
 
@@ -69,11 +68,11 @@ def problem() -> Problem:
 @contextmanager
 def untouched(plugin: Plugin, *, model: nn.Module, x: Tensor, y: Tensor) -> Iterator[None]:
     """Check that the block leaves images, labels, weights, modes and the global random state as they are."""
-    before = _snapshot(model), x.clone(), y.clone(), _global_random_state()
+    before = _snapshot(model), x.clone(), y.clone(), global_random_state()
     yield
     if not torch.equal(x, before[1]) or not torch.equal(y, before[2]):
         broken(plugin, "it changes the images or labels that it is given; work on a copy")
-    if _global_random_state() != before[3]:
+    if global_random_state() != before[3]:
         broken(plugin, "it uses the global random state; draw from streams")
     after = _snapshot(model)
     for rule, old, new in zip(("weights", "modes", "requires_grad", "gradients"), before[0], after, strict=True):
@@ -89,8 +88,3 @@ def _snapshot(model: nn.Module) -> tuple[list[object], list[bool], list[bool], l
         [parameter.requires_grad for parameter in parameters],
         [None if parameter.grad is None else parameter.grad.cpu().numpy().tobytes() for parameter in parameters],
     )
-
-
-def _global_random_state() -> tuple[object, ...]:
-    name, keys, *rest = np.random.get_state(legacy=True)
-    return random.getstate(), name, np.asarray(keys).tobytes(), tuple(rest), torch.get_rng_state().numpy().tobytes()

@@ -18,8 +18,8 @@ def check_dataset(dataset: Dataset, *, root: Path | None, load: bool) -> None:
     """Check threat, suite, backbone and recipes, and with ``load`` the test split itself."""
     registry = installed().including(dataset)
     try:
-        make_threat(dataset.norm, dataset.eps)
-        plan_attacks(tuple(PluginSpec.model_validate(text) for text in dataset.suite), registry, dataset.attack)
+        threat = make_threat(dataset.norm, dataset.eps)
+        plan_attacks(tuple(map(PluginSpec.model_validate, dataset.suite)), registry, threat, dataset.attack)
         backbone = registry.backbone(dataset.backbone)()
     except CwbenchError as error:
         broken(dataset, str(error))

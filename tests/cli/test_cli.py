@@ -196,9 +196,9 @@ def test_report_show_in_both_styles(cwbench, report_file):
     assert "madry on digits, Linf eps 0.1" in plain
     assert "worst case" in plain
     _, markdown, _ = cwbench("report", "show", "--format", "markdown", str(report_file))
-    table = [line for line in markdown.splitlines() if line.startswith("|")]
-    assert len({line.count("|") for line in table}) == 1
-    assert len(table) == 2 + 10 + 3
+    tables = [part.splitlines() for part in markdown.strip().split("\n\n") if part.startswith("|")]
+    assert [len({line.count("|") for line in table}) for table in tables] == [1, 1]
+    assert [len(table) for table in tables] == [2 + 10 + 3, 2 + 2]
 
 
 def test_report_compare(cwbench, report_file, other_report_file):

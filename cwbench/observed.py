@@ -1,0 +1,59 @@
+"""The model as attacks see it: images in, logits out, every pass counted and every gradient looked at."""
+
+from typing import final
+
+import torch
+from torch import Tensor, nn
+
+from cwbench.errors import CwbenchError
+from cwbench.model import Model
+from cwbench.randomness import global_random_state
+
+
+@final
+class Observed(nn.Module):
+    """Counts the images that pass forward and backward."""
+
+    def __init__(self, model: Model) -> None:
+        super().__init__()
+        self.model = model
+        self.forward_passes = 0
+        self.backward_passes = 0
+        self.draws_global_randomness = False
+        self.training = False
+
+    def forward(self, x: Tensor) -> Tensor:
+        self.forward_passes += len(x)
+        # A clone, because a model may work in place, and these are the attack's iterates or the caller's images.
+        before = None if self.draws_global_randomness else global_random_state(x.device)
+        logits = self.model(x.clone())
+        if before is not None and global_random_state(x.device) != before:
+            self.draws_global_randomness = True  # a stochastic model: the attack is not to blame
+        if x.requires_grad and torch.is_grad_enabled() and isinstance(logits, Tensor):
+            if not logits.requires_grad:
+                raise CwbenchError(
+                    "the model's logits have no gradient with respect to the image",
+                    "white-box attacks need one, and transfer, square and nattack do not: "
+                    "does the model detach, round or run under no_grad?",
+                )
+            logits.register_hook(self._count_backward)
+            x.register_hook(_refuse_bad_gradient)
+        return logits
+
+    def _count_backward(self, gradient: Tensor) -> None:
+        self.backward_passes += len(gradient)
+
+    @property
+    def passes(self) -> tuple[int, int]:
+        """Images sent forward and backward so far."""
+        return self.forward_passes, self.backward_passes
+
+
+def _refuse_bad_gradient(gradient: Tensor) -> None:
+    # The sign of NaN is 0: a signed attack would stand still, and its failure would pass for robustness.
+    bad = ~gradient.flatten(1).isfinite().all(1)
+    if bad.any():
+        raise CwbenchError(
+            f"the model's gradient is not finite for {int(bad.sum())} of {len(bad)} images in a batch",
+            "a gradient of NaN or infinity makes an attack fail and looks like robustness",
+        )
