@@ -63,8 +63,9 @@ def drive(
         return _Group(rows, begin(rows), torch.zeros_like(rows, dtype=torch.bool))
 
     flying = started(0, min(slots, pool))
-    waiting = len(flying)  # the first of the pool that is not yet in a slot
+    waiting = len(flying)  # the first of the pool that has not begun
     claimants: list[_Group] = []
+    refused: list[_Group] = []
     while len(flying) or claimants:
         if len(flying):
             claimed, spent = step(flying.state, flying.rows)
@@ -77,10 +78,16 @@ def drive(
             if claimed.any():
                 claimants.append(flying[claimed])
             flying = flying[~(claimed | spent)]
-        last_call = not len(flying) and waiting == pool
+        last_call = not len(flying) and not refused and waiting == pool
         if claimants and (confirm is None or last_call or sum(map(len, claimants)) * WAITING_SHARE >= slots):
-            back = _settle(_joined(claimants), finish, confirm)
-            flying, claimants = _joined([flying, back]), []
+            refused.append(_settle(_joined(claimants), finish, confirm))
+            claimants = []
+        while refused and len(flying) < slots:
+            group = refused.pop()
+            free = torch.arange(len(group), device=device) < slots - len(flying)
+            flying = _joined([flying, group[free]])
+            if not free.all():
+                refused.append(group[~free])
         if len(flying) < slots and waiting < pool:
             fresh = started(waiting, min(waiting + slots - len(flying), pool))
             waiting += len(fresh)

@@ -1,17 +1,42 @@
 """The harness: what it owns, what it refuses, and that nothing depends on how the examples are batched."""
 
+import random
+
+import numpy as np
 import pytest
 import torch
 from torch import nn
 
-from cwbench.api import Access, Attack, TensorExamples
+from cwbench.api import Access, Attack, Examples, TensorExamples
+from cwbench.attacks.apgd_ce import APGDCE
+from cwbench.attacks.apgd_t import APGDT
+from cwbench.attacks.autoattack import AutoAttack
+from cwbench.attacks.cw import CW
+from cwbench.attacks.cw_pgd import CWPGD
+from cwbench.attacks.fab_t import FABT
+from cwbench.attacks.nattack import NAttack
 from cwbench.attacks.pgd import PGD
+from cwbench.attacks.square import Square
+from cwbench.attacks.tpgd import TemperaturePGD
+from cwbench.attacks.transfer import Transfer
 from cwbench.errors import CwbenchError
-from cwbench.evaluation import Settings, evaluate
+from cwbench.evaluation import POOL, Settings, evaluate
 from cwbench.plan import PlannedAttack
 from cwbench.threat import Linf, make_threat
 
 LABELS = torch.arange(20) % 4
+EVERY = [
+    PGD(steps=8, step_size=0.01, restarts=2),
+    TemperaturePGD(steps=8, step_size=0.01),
+    CWPGD(steps=8, step_size=0.01),
+    APGDCE(steps=12, restarts=2),
+    APGDT(steps=8),
+    FABT(steps=8),
+    Square(queries=60),
+    AutoAttack(steps=6, queries=40),
+    NAttack(population=6, iterations=6),
+    CW(iterations=30, searches=3),
+]
 
 
 class Custom(Attack):
@@ -225,3 +250,239 @@ def test_a_model_spread_over_devices_is_refused(tiny, images):
     tiny.layers[0].to("meta")
     with pytest.raises(CwbenchError, match="several devices: cpu, meta"):
         judged(tiny, images, labels=LABELS, act=lambda m, x, y, t: x)
+
+
+class Hungry(nn.Module):
+    """Runs out of memory when a batch is larger than it can take."""
+
+    def __init__(self, model, most):
+        super().__init__()
+        self.model, self.most, self.sizes = model, most, []
+
+    def forward(self, x):
+        self.sizes.append(len(x))
+        if len(x) > self.most:
+            raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2 GiB")
+        return self.model(x)
+
+
+@pytest.mark.parametrize("pooled", [True, False])
+def test_when_memory_runs_out_the_batch_is_halved_and_nothing_else_changes(tiny, images, pooled):
+    tiny.double()
+
+    def precise(x):
+        return tiny(x.double())
+
+    attack = PGD(steps=8, step_size=0.02)
+    if not pooled:
+        attack = Custom(act=lambda m, x, y, t: torch.cat([t.project(x + 0.05, x)[m(x).argmax(1) >= 0]]))
+    plain = judged(precise, images, attack=attack, batch_size=16, probing=False)
+    hungry = Hungry(precise, 5)
+    spared = judged(hungry, images, attack=attack, batch_size=16, probing=False, labels=tiny(images.double()).argmax(1))
+    assert spared.batch_size == 4
+    assert (plain.attacks[0].predictions == spared.attacks[0].predictions).all()
+    first, second = (run.attacks[0].cost for run in (plain, spared))
+    assert (first.forward, first.backward, first.queries) == (second.forward, second.backward, second.queries)
+
+
+def test_when_one_image_is_too_much_it_says_so(tiny, images):
+    with pytest.raises(CwbenchError, match="memory ran out with one image at a time: CUDA out of memory"):
+        judged(Hungry(tiny, 0), images, labels=LABELS)
+
+
+def test_another_runtime_error_is_not_taken_for_memory(images):
+    def model(x):
+        raise RuntimeError("shapes do not match")
+
+    with pytest.raises(CwbenchError, match=r"failed on images .*: shapes do not match"):
+        judged(model, images, labels=LABELS)
+
+
+class Streaming(Examples):
+    """Images that are made when they are asked for."""
+
+    def __init__(self, n):
+        self.labels = torch.zeros(n, dtype=torch.int64)
+        self.most = 0
+
+    def images(self, rows):
+        self.most = max(self.most, len(rows))
+        return (rows[:, None, None, None] % 7 / 7).expand(-1, 1, 4, 4).clone()
+
+
+def test_memory_does_not_grow_with_the_number_of_examples():
+    def model(x):
+        return torch.stack([1 + 0 * x[:, 0, 0, 0], x[:, 0, 0, 0]], 1)
+
+    for n in (100, 3000):
+        examples = Streaming(n)
+        evaluate(
+            model,
+            examples,
+            [
+                PlannedAttack("custom", Custom(act=lambda m, x, y, t: x)),
+                PlannedAttack("pgd", PGD(steps=1, step_size=1)),
+            ],
+            ids=torch.arange(n),
+            classes=2,
+            threat=make_threat("Linf", "0.01"),
+            settings=Settings(seed=0, device=torch.device("cpu"), batch_size=16),
+        )
+        assert examples.most <= POOL * 16
+
+
+def test_a_cascade_attacks_only_what_still_stands(tiny, images):
+    def run(cascade):
+        labels = tiny(images).argmax(1)
+        attacks = [PGD(steps=2, step_size=0.02), PGD(steps=20, step_size=0.01)]
+        return evaluate(
+            tiny,
+            TensorExamples(images, labels),
+            [PlannedAttack(f"pgd:steps={attack.steps}", attack) for attack in attacks],
+            ids=torch.arange(20),
+            classes=4,
+            threat=make_threat("Linf", "0.03"),
+            settings=Settings(seed=0, device=torch.device("cpu"), batch_size=8, cascade=cascade),
+        )
+
+    whole, cascade = run(cascade=False), run(cascade=True)
+    first, second = cascade.attacks
+    assert (first.predictions == whole.attacks[0].predictions).all()
+    left = int((first.predictions == whole.labels).sum())
+    assert 0 < left < 20
+    assert second.cost.examples == left
+    broken = (first.predictions != whole.labels) | (whole.attacks[1].predictions != whole.labels)
+    assert ((second.predictions != whole.labels) == broken).all()
+    assert second.cost.forward < whole.attacks[1].cost.forward
+
+
+class Minimal(Custom):
+    minimal = True
+
+
+def test_an_attack_for_the_smallest_perturbation_is_measured_not_bounded(tiny, images):
+    """Candidates at a known distance: what lies within eps counts at eps, the rest only in the distances."""
+    shift = torch.linspace(0, 0.2, 20)[:, None, None, None]
+
+    def act(model, x, y, threat):
+        return (x + shift[: len(x)] * (0.5 - x).sign()).clamp(0, 1)
+
+    outcome = judged(tiny, images, attack=Minimal(act=act), batch_size=20, eps="0.1")
+    attack = outcome.attacks[0]
+    with torch.no_grad():
+        broken = tiny(images + shift * (0.5 - images).sign()).argmax(1).numpy() != outcome.labels
+    assert 0 < broken.sum() < 20
+    assert np.isinf(attack.distances[~broken]).all()
+    assert attack.distances[broken] == pytest.approx(shift.flatten().numpy()[broken], abs=1e-6)
+    near = broken & (attack.distances <= 0.1)
+    assert ((attack.predictions != outcome.labels) == near).all()
+    with pytest.raises(CwbenchError, match=r"custom left the box \[0, 1\]"):
+        judged(tiny, images, attack=Minimal(act=lambda m, x, y, t: x - 2), eps="0.1")
+
+
+@pytest.mark.parametrize(
+    "act",
+    [
+        lambda m, x, y, t: t.project(x + 0.01 * torch.rand_like(x), x),
+        lambda m, x, y, t: (np.random.rand(), x)[1],
+        lambda m, x, y, t: (random.random(), x)[1],
+    ],
+)
+def test_an_attack_that_draws_from_the_global_random_state_is_refused(tiny, images, act):
+    with torch.random.fork_rng(), pytest.raises(CwbenchError, match="custom changed the global random state"):
+        judged(tiny, images, act)
+
+
+def test_a_stochastic_model_is_not_blamed_on_the_attack(tiny, images):
+    def noisy(x):
+        return tiny(x) + 0.3 * torch.randn(len(x), 4)
+
+    with torch.random.fork_rng():
+        outcomes = judged(noisy, images, lambda m, x, y, t: (m(x), x)[1])
+    assert outcomes.signs.changed_when_repeated > 0
+
+
+def test_attacks_that_need_a_gradient_say_so_and_the_others_run(tiny, images):
+    def hard(x):
+        with torch.no_grad():
+            return tiny(x)
+
+    with pytest.raises(CwbenchError, match="no gradient with respect to the image") as caught:
+        judged(hard, images, attack=PGD(steps=2, step_size=0.1))
+    assert "white-box attacks need one, and transfer, square and nattack do not" in caught.value.hint
+    outcomes = judged(hard, images, attack=Square(queries=50))
+    assert outcomes.signs.gradients is None
+    assert outcomes.attacks[0].cost.backward == 0
+
+
+def test_one_class_cannot_be_attacked(images):
+    with pytest.raises(CwbenchError, match="there is one class, and nothing to mistake it for"):
+        evaluate(
+            lambda x: x.flatten(1)[:, :1],
+            TensorExamples(images, torch.zeros(20, dtype=torch.int64)),
+            [PlannedAttack("pgd", PGD(steps=1, step_size=1))],
+            ids=torch.arange(20),
+            classes=1,
+            threat=make_threat("Linf", "0.1"),
+            settings=Settings(seed=0, device=torch.device("cpu"), batch_size=8),
+        )
+
+
+def test_a_transfer_attack_without_a_substitute_says_what_to_do(tiny, images):
+    with pytest.raises(CwbenchError, match="transfer needs a substitute") as caught:
+        judged(tiny, images, attack=Transfer(steps=1, step_size=1))
+    assert "transfer:substitute=DIGEST" in caught.value.hint
+
+
+def test_queries_are_the_images_that_the_model_itself_was_asked_about(tiny, images):
+    substitute = type(tiny)().eval()
+    outcomes = judged(
+        tiny, images, attack=Transfer(steps=5, step_size=0.01), substitutes={None: substitute}, probing=False
+    )
+    cost = outcomes.attacks[0].cost
+    assert (cost.forward, cost.backward, cost.queries) == (100, 100, 0)
+    cost = judged(tiny, images, attack=Square(queries=7), eps="0.001", probing=False).attacks[0].cost
+    assert cost.queries == 7 * 20
+    assert cost.backward == 0
+
+
+def test_what_a_rough_search_claims_is_confirmed_in_full_precision(tiny, images):
+    """In bfloat16 some iterates look broken that are not: their examples go on, and none is lost."""
+    rough = judged(tiny, images, attack=PGD(steps=20, step_size=0.004), eps="0.03", precision="bf16")
+    exact = judged(tiny, images, attack=PGD(steps=20, step_size=0.004), eps="0.03", precision="fp32")
+    assert rough.precision == "bf16"
+    right = [(run.attacks[0].predictions == run.labels).sum() for run in (rough, exact)]
+    assert 0 < right[1] < 20
+    assert abs(int(right[0]) - int(right[1])) <= 1
+    last = judged(
+        tiny, images, attack=PGD(steps=20, step_size=0.004, early_stop=False), eps="0.03", precision="bf16"
+    ).attacks[0]
+    assert (rough.attacks[0].predictions == rough.labels).sum() <= (last.predictions == rough.labels).sum()
+
+
+@pytest.mark.parametrize("attack", EVERY, ids=lambda attack: attack.name)
+def test_neither_batch_size_nor_order_changes_a_verdict(tiny, images, attack):
+    tiny.double()
+
+    def precise(x):
+        return tiny(x.double())
+
+    precise_labels = tiny(images.double()).argmax(1)
+    order = torch.randperm(20, generator=torch.Generator().manual_seed(0))
+
+    def on(ids, batch_size):
+        found = evaluate(
+            precise,
+            TensorExamples(images, precise_labels),
+            [PlannedAttack(attack.name, attack)],
+            ids=ids,
+            classes=4,
+            threat=make_threat("Linf", "0.04"),
+            settings=Settings(seed=0, device=torch.device("cpu"), batch_size=batch_size, probing=False),
+        ).attacks[0]
+        cost = found.cost
+        return found.predictions[ids.argsort().numpy()].tolist(), (cost.forward, cost.backward, cost.queries)
+
+    first = on(torch.arange(20), 256)
+    assert first == on(torch.arange(20), 1) == on(torch.arange(20), 7) == on(order, 5)
+    assert 0 < sum(p != y for p, y in zip(first[0], precise_labels.tolist(), strict=True)) < 20

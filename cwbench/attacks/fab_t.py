@@ -65,6 +65,7 @@ class FABT(Attack):
         def step(state: State, rows: Tensor) -> tuple[Tensor, Tensor]:
             here, origin = state["iterate"], state["origin"]
             _, value, gradient = value_and_gradient(model, preference, here, rows)
+            value = value.to(x.dtype)  # a model may compute in more precision than its images have
             at_origin = value + (gradient * (origin - here)).flatten(1).sum(1)
             moves = to_hyperplane(
                 torch.cat([here, origin]), torch.cat([gradient] * 2), torch.cat([value, at_origin]), threat.norm

@@ -69,7 +69,7 @@ class NAttack(Attack):
                 logits = torch.cat([model(part) for part in people.split(budget.batch_size)])
             value = margin(logits, y[rows].repeat_interleave(self.population)).reshape(shape[:2])
             spread = value.std(1, correction=0, keepdim=True)
-            fitness = (value - value.mean(1, keepdim=True)) / (spread + 1e-7)
+            fitness = ((value - value.mean(1, keepdim=True)) / (spread + 1e-7)).to(noise.dtype)
             pull = (fitness.reshape(*shape[:2], *[1] * (x.dim() - 1)) * noise).mean(1)
             state["mean"] = state["mean"] + self.learning_rate / self.sigma * pull
             state["age"] = state["age"] + 1

@@ -1,0 +1,84 @@
+"""Square against a transcription of algorithms 1 and 2 of Andriushchenko et al. 2020, one example at a time."""
+
+import math
+
+import pytest
+import torch
+
+from cwbench.api import Budget
+from cwbench.attacks.square import Square
+from cwbench.errors import CwbenchError
+from cwbench.model import frozen
+from cwbench.randomness import ExampleStreams
+from cwbench.threat import Linf
+
+EPS, QUERIES = 0.03, 200
+
+
+def search(model, x, y, stripes, draws):
+    """Return the first misclassified query, or the best image."""
+    channels, height, width = x.shape
+
+    def clipped(z):
+        return torch.minimum(torch.maximum(z, x - EPS), x + EPS).clamp(0, 1)
+
+    def margin(z):
+        logits = model(z[None])[0]
+        return max(v for j, v in enumerate(logits.tolist()) if j != y) - float(logits[y])
+
+    best = clipped(x + EPS * torch.where(stripes < 0.5, -1.0, 1.0).double())
+    value = margin(best)
+    if value > 0:
+        return best
+    for query in range(1, QUERIES):
+        at = query * 10_000 // QUERIES
+        share = 0.8 / 2 ** sum(at > moment for moment in (10, 50, 200, 500, 1000, 2000, 4000, 6000, 8000))
+        side = min(max(1, round(math.sqrt(share * height * width))), height, width)
+        top, left = (int(draws[query, i] * (size - side + 1)) for i, size in ((0, height), (1, width)))
+        proposal = best.clone()
+        for channel in range(channels):
+            sign = -1 if draws[query, 2 + channel] < 0.5 else 1
+            proposal[channel, top : top + side, left : left + side] += 2 * EPS * sign
+        proposal = clipped(proposal)
+        found = margin(proposal)
+        if found > 0:
+            return proposal
+        if found > value:
+            best, value = proposal, found
+    return best
+
+
+def test_it_follows_the_algorithm(tiny, images):
+    model, x = tiny.double(), images.double()
+    with torch.no_grad(), frozen(model):
+        y = model(x).argmax(1)
+        streams, threat = ExampleStreams.of(3, torch.arange(len(x))), Linf(eps=EPS)
+        found = Square(queries=QUERIES).perturb(model, x, y, threat=threat, streams=streams, budget=Budget(6))
+        stripes = streams.child("stripes").uniform(torch.empty(len(x), 3, 1, 6))
+        draws = streams.child("squares").uniform(torch.empty(len(x), QUERIES, 5))
+        for row, label in enumerate(y.tolist()):
+            expected = search(model, x[row], label, stripes[row], draws[row])
+            assert torch.allclose(found[row], expected, atol=1e-12), f"example {row}"
+        broken = model(found).argmax(1) != y
+    assert 0 < broken.sum() < len(x)
+
+
+def test_every_pixel_can_be_reached(images):
+    """A model that looks at the last pixel alone is broken through it, which the first stripe cannot always do."""
+
+    def corner(x):
+        return torch.stack([x[:, 0, -1, -1], 1 - x[:, 0, -1, -1]], 1)
+
+    x = images.clone()
+    x[:, 0, -1, -1] = 0.52
+    streams = ExampleStreams.of(0, torch.arange(len(x)))
+    found = Square(queries=2000).perturb(
+        corner, x, corner(x).argmax(1), threat=Linf(eps=EPS), streams=streams, budget=Budget(8)
+    )
+    assert (found[:, 0, -1, -1] < 0.5).all()
+
+
+def test_something_else_than_images_is_refused():
+    x = torch.rand(3, 4)
+    with pytest.raises(CwbenchError, match=r"square needs images \(N, C, H, W\), not \(3, 4\)"):
+        Square().perturb(None, x, None, threat=Linf(eps=EPS), streams=None, budget=Budget(8))
