@@ -1,0 +1,67 @@
+"""Where transfer attacks get their networks from."""
+
+import pytest
+import torch
+
+import cwbench
+from cwbench.attacks.transfer import Transfer
+from cwbench.checkpoints import Store
+from cwbench.datasets.mnist import MNIST
+from cwbench.errors import CwbenchError
+from cwbench.plan import PlannedAttack
+from cwbench.registry import installed
+from cwbench.substitute import Substitutes, opened
+
+SHORT = {"limit": 40, "set": {"recipe.epochs": 6, "recipe.eps_warmup": 0.3}}
+
+
+@pytest.fixture
+def cache(tmp_path, monkeypatch):
+    monkeypatch.setenv("CWBENCH_CACHE", str(tmp_path))
+    return Store.default()
+
+
+def test_a_run_trains_a_standard_network_with_another_seed_and_keeps_it(cache):
+    report = cwbench.run("standard", ["transfer"], **SHORT)
+    kept = {entry.identity["seed"]: entry for entry in cache.all()}
+    assert sorted(kept) == [0, 1]
+    assert kept[1].identity["defense"]["name"] == "standard"
+    assert kept[1].identity["recipe"]["epochs"] == 40, "a full recipe, whatever the run's was cut to"
+    assert report.attack("transfer").access == "transfer"
+    assert report.attack("transfer").cost.queries == 0
+    again = cwbench.run("standard", ["transfer"], **SHORT)
+    assert len(cache.all()) == 2
+    assert again.confusion("transfer") == report.confusion("transfer")
+
+
+def test_another_checkpoint_by_its_digest_or_folder(cache):
+    first = cwbench.run("madry", ["pgd"], **SHORT)
+    digest = first.training.checkpoint
+    by_digest = cwbench.run("standard", [f"transfer:substitute={digest[:10]}"], **SHORT)
+    by_folder = cwbench.run("standard", [f"transfer:substitute={cache.root / digest}"], **SHORT)
+    assert by_digest.attacks[0].confusion == by_folder.attacks[0].confusion
+    itself = cwbench.run("madry", [f"transfer:substitute={digest}", "pgd:early_stop=false"], **SHORT)
+    transfer, pgd = (sum(row[i] for i, row in enumerate(attack.confusion)) for attack in itself.attacks)
+    assert abs(transfer - pgd) <= 2, "on itself it is textbook PGD from another start"
+
+
+def test_any_model_can_be_attacked_through_a_substitute(cache):
+    report = cwbench.evaluate(lambda x: x.flatten(1)[:, 20:30], ["transfer"], "digits", limit=50)
+    assert report.labels() == ["transfer"]
+    with pytest.raises(CwbenchError, match="transfer needs a substitute"):
+        cwbench.evaluate(
+            lambda x: x.flatten(1)[:, :3], "transfer", (torch.rand(9, 1, 2, 2), torch.arange(9) % 3), eps=0.1
+        )
+
+
+@pytest.mark.parametrize("uri", ["nosuchplace", "0123456789", "ab"])
+def test_what_is_no_checkpoint_is_refused(cache, uri):
+    with pytest.raises(CwbenchError, match=f"no checkpoint is a folder or has a digest that begins with '{uri}'"):
+        opened(uri, cache)
+
+
+def test_a_substitute_of_other_classes_is_refused(cache):
+    digest = cwbench.run("standard", ["pgd"], **SHORT).training.checkpoint
+    others = Substitutes(MNIST(), None, "quick", 0, torch.device("cpu"), installed(), cache)
+    with pytest.raises(CwbenchError, match="was trained on digits, and mnist has other classes or images"):
+        others.of([PlannedAttack("transfer", Transfer(substitute=digest))])
