@@ -61,5 +61,5 @@ class AutoAttack(Attack):
             APGDCE(steps=self.steps),
             APGDT(steps=self.steps, targets=self.targets),
             FABT(steps=self.steps, targets=self.targets),
-            Square(queries=self.queries),
+            Square(queries=self.queries, stretched=False),
         )

@@ -27,8 +27,8 @@ class Square(Attack):
 
     It starts from vertical stripes of ±eps and then, in a square at a random place, sets each channel to x ± eps; the
     change stays if the margin max_{j≠y} z_j − z_y grows. The square's share of the image starts at ``share`` and is
-    halved on the paper's schedule, stretched to the number of queries. Every place in the image can be drawn; the
-    version in AutoAttack never reaches its last row and column.
+    halved on the paper's schedule. Every place in the image can be drawn; the version in AutoAttack never reaches its
+    last row and column, and does not stretch the schedule.
     """
 
     name = "square"
@@ -41,6 +41,8 @@ class Square(Attack):
     """Images whose logits may be asked for, for each example."""
     share: Annotated[float, Field(gt=0, le=1)] = 0.8
     """Of the pixels, how many the first square covers."""
+    stretched: bool = True
+    """Stretch the schedule, which is made for 10,000 queries, to the number of queries."""
 
     def perturb(
         self, model: Model, x: Tensor, y: Tensor, *, threat: Threat, streams: ExampleStreams, budget: Budget
@@ -111,7 +113,7 @@ class Square(Attack):
 
     def _sides(self, height: int, width: int) -> Tensor:
         """Return the side of the square at each query, shape (queries,)."""
-        at = [query * 10_000 // self.queries for query in range(self.queries)]
+        at = [query * 10_000 // self.queries if self.stretched else query for query in range(self.queries)]
         shares = [self.share / 2 ** sum(moment > halving for halving in HALVINGS) for moment in at]
         sides = [max(1, round(math.sqrt(share * height * width))) for share in shares]
         return torch.tensor([min(side, height, width) for side in sides])
