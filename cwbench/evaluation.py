@@ -339,7 +339,7 @@ class _Harness:
         budget = Budget(self.batch_size, tick if attack.pooled else _no_tick, self._judge, helper)
         streams = ExampleStreams.of(self.settings.seed, ids).child("attack", attack.name)
         before, randomness = self._state(target), global_random_state(self.settings.device)
-        target.draws_global_randomness = False
+        target.watch()
         candidates = attack.perturb(target, x.clone(), y.clone(), threat=self.threat, streams=streams, budget=budget)
         changed = [name for name, old, new in zip(_STATE, before, self._state(target), strict=True) if old != new]
         if changed:

@@ -9,6 +9,9 @@ from cwbench.errors import CwbenchError
 from cwbench.model import Model
 from cwbench.randomness import global_random_state
 
+WATCHED = 8
+"""In how many passes of a pool a model is watched for draws: looking costs more than a small network's pass."""
+
 
 @final
 class Observed(nn.Module):
@@ -19,16 +22,17 @@ class Observed(nn.Module):
         self.model = model
         self.forward_passes = 0
         self.backward_passes = 0
-        self.draws_global_randomness = False
+        self.watch()
         self.training = False
 
     def forward(self, x: Tensor) -> Tensor:
         self.forward_passes += len(x)
         # A clone, because a model may work in place, and these are the attack's iterates or the caller's images.
-        before = None if self.draws_global_randomness else global_random_state(x.device)
+        before = global_random_state(x.device) if self.watched_passes else None
         logits = self.model(x.clone())
-        if before is not None and global_random_state(x.device) != before:
-            self.draws_global_randomness = True  # a stochastic model: the attack is not to blame
+        if before is not None:
+            self.watched_passes -= 1
+            self.draws_global_randomness |= global_random_state(x.device) != before
         if x.requires_grad and torch.is_grad_enabled() and isinstance(logits, Tensor):
             if not logits.requires_grad:
                 raise CwbenchError(
@@ -39,6 +43,11 @@ class Observed(nn.Module):
             logits.register_hook(self._count_backward)
             x.register_hook(_refuse_bad_gradient)
         return logits
+
+    def watch(self) -> None:
+        """Look anew whether the model draws from the global random state, for which the attack is not to blame."""
+        self.draws_global_randomness = False
+        self.watched_passes = WATCHED
 
     def _count_backward(self, gradient: Tensor) -> None:
         self.backward_passes += len(gradient)
