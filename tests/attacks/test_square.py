@@ -7,10 +7,11 @@ import torch
 
 from cwbench.api import Budget
 from cwbench.attacks.square import Square
+from cwbench.attacks.squares import Bumps, bump
 from cwbench.errors import CwbenchError
 from cwbench.model import frozen
 from cwbench.randomness import ExampleStreams
-from cwbench.threat import Linf
+from cwbench.threat import L2, Linf
 
 EPS, QUERIES = 0.03, 200
 
@@ -82,3 +83,62 @@ def test_something_else_than_images_is_refused():
     x = torch.rand(3, 4)
     with pytest.raises(CwbenchError, match=r"square needs images \(N, C, H, W\), not \(3, 4\)"):
         Square().perturb(None, x, None, threat=Linf(eps=EPS), streams=None, budget=Budget(8))
+
+
+def test_a_bump_by_hand():
+    """Equation (2) for a side of three: a hill of 1×3 with n = 1 over a pit of 2×3, whose middle is its second row."""
+    low, high = 1 / 4, 1 / 4 + 1
+    hill = [low, high, low]
+    pit = [[-low, -low, -low], [-low, -high, -low]]
+    expected = torch.tensor([hill, *pit])
+    assert torch.allclose(bump(3), expected / expected.norm())
+
+
+def test_under_l2_a_step_follows_algorithm_3():
+    """One fresh square on a change inside the box, transcribed channel by channel."""
+    generator = torch.Generator().manual_seed(0)
+    x = 0.5 + 0.02 * torch.rand(30, 3, 9, 9, generator=generator, dtype=torch.float64)
+    change = torch.randn(30, 3, 9, 9, generator=generator, dtype=torch.float64)
+    change *= 0.3 / change.flatten(1).norm(dim=1)[:, None, None, None]
+    threat = L2(eps=0.4)
+    squares = Bumps(x.shape[1:], threat, torch.tensor([5, 3, 4]))
+    asked = torch.arange(30) % 3
+    draw = torch.rand(30, squares.draws, generator=generator)
+    found = squares.changed(x + change, x, asked, draw)
+    for row in range(30):
+        nu, side = change[row].clone(), [5, 3, 4][asked[row]]
+        top, left, top2, left2 = (int(value * (9 - side + 1)) for value in draw[row, :4])
+        first, second = torch.zeros(9, 9, dtype=torch.bool), torch.zeros(9, 9, dtype=torch.bool)
+        first[top : top + side, left : left + side] = True
+        second[top2 : top2 + side, left2 : left2 + side] = True
+        shape = torch.zeros(9, 9, dtype=torch.float64)
+        template = bump(side).double()
+        shape[first] = (template if draw[row, 4] < 0.5 else template.T).flatten()
+        unused = 0.4**2 - float((nu**2).sum())
+        for channel in range(3):
+            sign = -1 if draw[row, 5 + channel] < 0.5 else 1
+            held = torch.where(first, nu[channel], 0)
+            direction = sign * shape + held / held.norm()
+            room = (float((nu[channel][first | second] ** 2).sum()) + unused / 3) ** 0.5
+            nu[channel][second] = 0
+            nu[channel][first] = (direction / direction.norm() * room)[first]
+        assert float(nu.norm()) == pytest.approx(0.4, abs=1e-6)
+        assert torch.allclose(found[row], (x[row] + nu).clamp(0, 1), atol=1e-6), f"example {row}"
+
+
+def test_under_l2_every_candidate_uses_the_whole_ball(tiny, images):
+    model, x = tiny.double(), images.double()
+    seen = []
+
+    def watched(batch):
+        seen.append(batch)
+        return model(batch)
+
+    y = model(x).argmax(1)
+    threat, streams = L2(eps=0.2), ExampleStreams.of(0, torch.arange(len(x)))
+    with torch.no_grad(), frozen(model):
+        found = Square(queries=80).perturb(watched, x, y, threat=threat, streams=streams, budget=Budget(50))
+        assert 0 < (model(found).argmax(1) != y).sum() < len(x)
+    assert threat.contains(found, x).all()
+    lengths = threat.distance(seen[0], x)
+    assert (lengths > 0.15).all()

@@ -4,6 +4,7 @@
 must lie within our interval; overall ours may leave at most half a point more standing than the peer.
 """
 
+import importlib.util
 from dataclasses import dataclass
 
 import pytest
@@ -15,6 +16,12 @@ from cwbench.model import frozen
 from cwbench.statistics import wilson
 
 pytestmark = pytest.mark.filterwarnings("ignore")  # the peers', not ours
+
+
+def needs(module):
+    """Skip where a peer is not installed, before anything is trained for it."""
+    missing = importlib.util.find_spec(module) is None
+    return pytest.mark.skipif(missing, reason=f"{module} is not installed: pip install -e '.[peers]'")
 
 
 SEEDS = (0, 1, 2)
@@ -101,8 +108,10 @@ def network(request):
     return request.getfixturevalue(request.param)
 
 
+@needs("torchattacks")
 def test_pgd_beside_torchattacks(network):
-    torchattacks = pytest.importorskip("torchattacks")
+    import torchattacks
+
     alpha = network.eps / 4
     with frozen(network.model):
         found = torchattacks.PGD(network.model, eps=network.eps, alpha=alpha, steps=20)(network.x, network.y)
@@ -110,8 +119,10 @@ def test_pgd_beside_torchattacks(network):
     network.compare(f"pgd:steps=20,step_size={alpha},early_stop=false", found)
 
 
+@needs("foolbox")
 def test_pgd_beside_foolbox(network):
-    foolbox = pytest.importorskip("foolbox")
+    import foolbox
+
     model = foolbox.PyTorchModel(network.model, bounds=(0, 1), device="cpu")
     alpha = network.eps / 4
     attack = foolbox.attacks.LinfPGD(abs_stepsize=alpha, steps=20)
@@ -121,8 +132,9 @@ def test_pgd_beside_foolbox(network):
 
 def authors(network, name, *, seed=0, queries=300):
     """Return the candidates of one of the authors' four attacks, at 40 steps and 3 targets."""
-    module = pytest.importorskip("pyautoattack")
-    attack = module.AutoAttack(
+    from pyautoattack import AutoAttack
+
+    attack = AutoAttack(
         network.model, norm="Linf", eps=network.eps, version="custom", attacks=[name], seed=seed, device="cpu"
     )
     for member in (attack.apgd, attack.apgd_targeted, attack.fab):
@@ -134,6 +146,7 @@ def authors(network, name, *, seed=0, queries=300):
     return found[0] if isinstance(found, tuple) else found
 
 
+@needs("pyautoattack")
 @pytest.mark.parametrize(
     ("name", "ours"),
     [
@@ -146,6 +159,7 @@ def test_the_members_of_autoattack_beside_their_authors(network, name, ours):
     network.compare(ours, authors(network, name))
 
 
+@needs("pyautoattack")
 def test_square_beside_its_authors(network):
     """On 8×8 pixels ours is stronger by more than an interval: it also reaches the last row and column."""
     theirs = [network.stands(authors(network, "square", seed=seed)) for seed in SEEDS]
