@@ -89,8 +89,6 @@ class Bumps(Squares):
         draws = streams.child("tiles").uniform(x.new_empty(len(x), self.channels, down, across))
         each = signs(draws, x.dtype).repeat_interleave(side, 2).repeat_interleave(side, 3)
         pattern = each * tile.repeat(down, across)
-            down, across
-        )
         pattern = pattern[:, :, : self.height, : self.width]
         return (x + self.threat.radius * pattern / _length(pattern)).clamp(0, 1)
 
@@ -112,7 +110,7 @@ class Bumps(Squares):
 
 
 def bump(side: int) -> Tensor:
-    """Return equation (2) of the paper, of unit length, (side, side): a hill in the upper half and a pit in the lower."""
+    """Return equation (2) of the paper, of unit length, (side, side): a hill in the upper half, a pit in the lower."""
     upper = side // 2
     parts = [part for part in (_hill(upper, side), -_hill(side - upper, side)) if len(part)]
     whole = torch.cat(parts)

@@ -74,7 +74,7 @@ def test_on_a_linear_model_the_worst_case_is_found(attack, norm):
         broken &= threat.distance(found, x) <= eps
     assert not broken[reach > eps].any(), "nothing outside the ball breaks an example"
     # A random search comes near; on 2×4 pixels a bump under L2 has hardly a choice.
-    share = {"nattack": 0.9, "cw": 0.9, "square": 0.9 if norm == "Linf" else 0.75}.get(attack.name, 0.999)
+    share = {"nattack": 0.9, "cw": 0.9, "square": 0.9 if norm == "Linf" else 0.5}.get(attack.name, 0.999)
     sure = reach < share * eps
     assert broken[sure].all(), f"{int((~broken[sure]).sum())} of {int(sure.sum())} were missed"
     assert 5 < int(sure.sum()) < N - 5
