@@ -6,9 +6,9 @@
     python benchmarks/attack_speed.py nattack --network mnist-cnn --n 8 --data ../shared/data
     python benchmarks/attack_speed.py arithmetic --network resnet18 --data ../shared/data
 
-Every tool attacks the same images in batches of the same size, and the tools take turns; what is printed are medians
-over the rounds and ratios of medians. Times of the peers are those of the attack and one pass to judge what it
-returns, ours those of the whole evaluation with its clean pass, checks and verdict.
+Every tool attacks the same images, all of them classified correctly, in batches of the same size, and the tools take
+turns; what is printed are medians over the rounds and ratios of medians. Times of the peers are those of the attack
+and one pass to judge what it returns, ours those of the whole evaluation with its clean pass, checks and verdict.
 """
 
 import argparse
@@ -23,7 +23,7 @@ from subjects import RECIPES, images, subject
 from torch import Tensor, nn
 
 from cwbench.allocator import keep_freed_memory
-from cwbench.api import Attack, TensorExamples
+from cwbench.api import Attack, Budget, TensorExamples
 from cwbench.ascent import value_and_gradient
 from cwbench.attacks.autoattack import AutoAttack
 from cwbench.attacks.nattack import NAttack
@@ -208,8 +208,6 @@ def arithmetic(model: nn.Module, x: Tensor, y: Tensor, eps: float, batch: int, r
     threat = make_threat("Linf", eps)
     x, y = x[:batch].repeat(2, 1, 1, 1), y[:batch].repeat(2)
     attack = PGD(steps=STEPS, step_size=RELATIVE_STEP * eps, early_stop=False)
-    from cwbench.api import Budget  # noqa: PLC0415
-
     with evaluating(model), frozen(model):
         search = prepare(model, x, y, threat=threat, precision="fp32").search
         streams = ExampleStreams.of(0, torch.arange(len(x)))
@@ -247,11 +245,13 @@ def main() -> None:
     eps = given.eps or RECIPES[given.network].eps
     model = subject(given.network, given.training, data=given.data, weights=given.weights)
     model = model.to(memory_format=torch.contiguous_format).requires_grad_(requires_grad=False)
-    x, y = (part[: given.n] for part in images(given.network, "test", given.data))
+    x, y = (part[:1000] for part in images(given.network, "test", given.data))
     with torch.no_grad():
-        clean = float((model(x).argmax(1) == y).double().mean())
+        right = torch.cat([model(part).argmax(1) for part in x.split(given.batch)]) == y
+    x, y = x[right][: given.n], y[right][: given.n]
     print(
-        f"{given.what}: {given.training} {given.network}, clean {100 * clean:.1f} %, eps {eps:.4g}, {len(x)} images, "
+        f"{given.what}: {given.training} {given.network}, clean {100 * right.double().mean():.1f} %, eps {eps:.4g}, "
+        f"{len(x)} images that it classifies correctly, "
         f"batches of {given.batch}, {given.rounds} rounds, torch {torch.__version__}, {torch.get_num_threads()} threads"
     )
     if given.what == "arithmetic":

@@ -20,7 +20,9 @@ from cwbench.threat import Threat
 
 Precision = Literal["fp32", "bf16"]
 CALIBRATION = 64
-"""Examples on which a copy must prove itself before it is searched on."""
+"""Examples on which bfloat16 must prove itself."""
+TRIAL = 16
+"""Examples on which a copy must compute what the model computes: every weight takes part in each of them."""
 SAME_LOGITS, SAME_GRADIENTS = 1e-4, 1e-2
 """How far those of a copy may be from the model's, as a share of their length: rounding, and in the gradients the few
 rectifiers that rounding switches."""
@@ -67,13 +69,13 @@ def prepare(
         CwbenchError: bf16 is asked for and cannot be.
     """
     x, y = x[:CALIBRATION], y[:CALIBRATION]
-    search, folded = fold(model, x) if isinstance(model, nn.Module) and len(x) else (model, 0)
+    search, folded = fold(model, x[:TRIAL]) if isinstance(model, nn.Module) and len(x) else (model, 0)
     if precision == "fp32" or not len(x):
         return Prepared(search, folded, "fp32")
     half = HalfPrecision(search, x.device)
     with evaluating(half), frozen(half):
         try:
-            finite = _works(half, x)
+            finite = _works(half, x[:TRIAL])
         except (RuntimeError, NotImplementedError, TypeError, ValueError) as error:
             if precision == "bf16":
                 raise CwbenchError(f"the model cannot run in bf16: {error}", "use --precision fp32") from None
