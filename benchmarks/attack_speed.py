@@ -12,6 +12,7 @@ and one pass to judge what it returns, ours those of the whole evaluation with i
 """
 
 import argparse
+import copy
 import statistics
 import time
 import warnings
@@ -30,6 +31,7 @@ from cwbench.attacks.nattack import NAttack
 from cwbench.attacks.pgd import PGD
 from cwbench.evaluation import Settings, evaluate
 from cwbench.model import evaluating, frozen
+from cwbench.observed import Observed
 from cwbench.plan import PlannedAttack
 from cwbench.prepare import prepare
 from cwbench.randomness import ExampleStreams
@@ -188,7 +190,8 @@ def compare(tools: dict[str, Tool], model: nn.Module, x: Tensor, y: Tensor, roun
     robust: dict[str, float] = {}
     for number in range(rounds):
         for name, tool in tools.items():
-            counted = Counted(model)
+            # A copy of its own: some tools switch modes, and batch norm would learn from adversarial examples.
+            counted = Counted(copy.deepcopy(model)).eval()
             began = time.perf_counter()
             robust[name] = tool(counted, x, y)
             seconds[name].append(time.perf_counter() - began)
@@ -209,7 +212,7 @@ def arithmetic(model: nn.Module, x: Tensor, y: Tensor, eps: float, batch: int, r
     x, y = x[:batch].repeat(2, 1, 1, 1), y[:batch].repeat(2)
     attack = PGD(steps=STEPS, step_size=RELATIVE_STEP * eps, early_stop=False)
     with evaluating(model), frozen(model):
-        search = prepare(model, x, y, threat=threat, precision="fp32").search
+        search = prepare(model, x, y, threat, "fp32").search
         streams = ExampleStreams.of(0, torch.arange(len(x)))
         rates: dict[str, list[float]] = {"bare, the given model": [], "bare, the prepared copy": [], "attack": []}
         for _ in range(rounds):
@@ -219,7 +222,7 @@ def arithmetic(model: nn.Module, x: Tensor, y: Tensor, eps: float, batch: int, r
                     value_and_gradient(network, lambda z, rows: z.amax(1), x[:batch], torch.arange(batch))
                 rates[name].append(STEPS * batch / (time.perf_counter() - began))
             began = time.perf_counter()
-            attack.perturb(search, x, y, threat=threat, streams=streams, budget=Budget(batch))
+            attack.perturb(Observed(search), x, y, threat=threat, streams=streams, budget=Budget(batch))
             rates["attack"].append(STEPS * len(x) / (time.perf_counter() - began))
     base = statistics.median(rates["bare, the prepared copy"])
     for name, found in rates.items():

@@ -94,8 +94,8 @@ class Attack(Plugin):
 
         Without white-box access no gradient of ``model`` may be asked for.
 
-        ``x`` is (N, C, H, W) in [0, 1], ``y`` (N,) int64; every example is classified correctly by ``model``, which
-        is in eval mode, frozen and counts its passes.
+        ``x`` is (N, C, H, W) in [0, 1], ``y`` (N,) int64. The judged network classifies every example correctly;
+        ``model``, which may be a rougher copy of it, is in eval mode, frozen and counts its passes.
         """
 
 

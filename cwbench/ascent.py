@@ -10,6 +10,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from cwbench.errors import CwbenchError
+from cwbench.memory import out_of_memory
 from cwbench.model import Model
 from cwbench.slots import Confirm, State, drive
 from cwbench.threat import Threat
@@ -75,13 +77,32 @@ def ascend(
 
 
 def value_and_gradient(model: Model, objective: Objective, x: Tensor, rows: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Return the logits at ``x``, the objective (n,) and its gradient with respect to ``x``, all detached."""
+    """Return the logits at ``x``, the objective (n,) and its gradient with respect to ``x``, all detached.
+
+    Raises:
+        CwbenchError: there is no such gradient.
+    """
     leaf = x.detach().requires_grad_()
     with torch.enable_grad():
         logits = model(leaf)
         value = objective(logits, rows)
-        (gradient,) = torch.autograd.grad(value.sum(), leaf)
+        try:
+            (gradient,) = torch.autograd.grad(value.sum(), leaf, allow_unused=True)
+        except (RuntimeError, NotImplementedError) as error:
+            if out_of_memory(error):
+                raise
+            raise no_gradient(error) from error
+    if gradient is None:
+        raise no_gradient("the logits do not depend on it")
     return logits.detach(), value.detach(), gradient
+
+
+def no_gradient(reason: object) -> CwbenchError:
+    """Return the error for a model that attacks with white-box access cannot be run on."""
+    return CwbenchError(
+        f"the model's logits have no gradient with respect to the image: {' '.join(str(reason).split())[:200]}",
+        "white-box attacks need one, and transfer, square and nattack do not",
+    )
 
 
 def columns(vector: Tensor, like: Tensor) -> Tensor:

@@ -147,6 +147,7 @@ def _attack_record(
         attack=plugin_record(outcome.attack, registry),
         access=outcome.attack.access.value,
         cost=CostRecord(**cost),
+        substitute=outcome.substitute,
         notes=list(outcome.attack.notes(k)),
         eps_curve=curve,
     )

@@ -89,7 +89,8 @@ def _same_attack(first: Report, second: Report, name: str) -> bool:
     if first.cascade or second.cascade:
         return False  # there an attack's counts are also those of the attacks before it
     a, b = (report.attack(name).attack for report in (first, second))
-    return (a.name, a.fields) == (b.name, b.fields)
+    used = first.attack(name).substitute, second.attack(name).substitute
+    return (a.name, a.fields) == (b.name, b.fields) and used[0] == used[1]
 
 
 def _same_threat(first: Report, second: Report) -> bool:

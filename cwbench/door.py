@@ -15,7 +15,7 @@ from cwbench.api import Attack, Backbone, Dataset, Defense, Examples, Plugin, Te
 from cwbench.assemble import columns, dataset_record, report_of
 from cwbench.checkpoints import Store
 from cwbench.errors import CwbenchError
-from cwbench.evaluation import Settings, refuse_unfit
+from cwbench.evaluation import Settings
 from cwbench.evaluation import evaluate as judge
 from cwbench.files import require_writable
 from cwbench.model import Model, evaluating, placed
@@ -27,6 +27,7 @@ from cwbench.report import Report
 from cwbench.spec import PluginSpec, RunSpec, validated
 from cwbench.substitute import Substitutes
 from cwbench.threat import Threat, make_threat
+from cwbench.verdict import refuse_unfit
 
 AttackLike = str | Attack | PluginSpec
 TENSOR_STEPS = 20
@@ -138,7 +139,8 @@ def evaluate(
         target = _named(_spec(dataset), registry, eps, options)
     specs = tuple(_spec(attack) for attack in _many(attacks))
     planned = plan_attacks(specs, registry, target.threat, target.default, target.suite)
-    substitutes = target.substitutes(registry, options, place).of(planned) if target.dataset else {}
+    sources = target.substitutes(registry, options, place)
+    substitutes = sources.named(planned) | sources.trained(planned)
     outcomes = judge(
         model,
         target.examples,
@@ -152,7 +154,7 @@ def evaluate(
             batch_size=DEFAULT_BATCH if options.batch_size == "auto" else options.batch_size,
             precision=options.precision,
             cascade=options.cascade,
-            substitutes={uri: substitute.model for uri, substitute in substitutes.items()},
+            substitutes=substitutes,
         ),
     )
     content, predictions = sidecar.encode(columns(outcomes))
@@ -218,11 +220,12 @@ class _Target:
 
     def substitutes(self, registry: Registry, options: _Options, device: torch.device) -> Substitutes:
         """Return where transfer attacks on this dataset get their networks."""
-        assert self.dataset  # noqa: S101 - tensors have none
         return Substitutes(
             dataset=self.dataset,
+            classes=len(self.record.classes),
+            shape=tuple(self.examples.images(torch.tensor([0])).shape[1:]),
             root=data_root(options.data),
-            recipe_name=self.dataset.default_recipe,
+            recipe_name=self.dataset.default_recipe if self.dataset else "",
             seed=options.seed,
             device=device,
             registry=registry,

@@ -5,7 +5,9 @@ from typing import final
 import torch
 from torch import Tensor, nn
 
+from cwbench.ascent import no_gradient
 from cwbench.errors import CwbenchError
+from cwbench.memory import out_of_memory
 from cwbench.model import Model
 from cwbench.randomness import global_random_state
 
@@ -27,22 +29,27 @@ class Observed(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         self.forward_passes += len(x)
-        # A clone, because a model may work in place, and these are the attack's iterates or the caller's images.
         before = global_random_state(x.device) if self.watched_passes else None
-        logits = self.model(x.clone())
+        logits = self._logits(x)
         if before is not None:
             self.watched_passes -= 1
             self.draws_global_randomness |= global_random_state(x.device) != before
         if x.requires_grad and torch.is_grad_enabled() and isinstance(logits, Tensor):
             if not logits.requires_grad:
-                raise CwbenchError(
-                    "the model's logits have no gradient with respect to the image",
-                    "white-box attacks need one, and transfer, square and nattack do not: "
-                    "does the model detach, round or run under no_grad?",
-                )
+                raise no_gradient("does the model detach, round or run under no_grad?")
             logits.register_hook(self._count_backward)
             x.register_hook(_refuse_bad_gradient)
         return logits
+
+    def _logits(self, x: Tensor) -> Tensor:
+        try:
+            # A clone, because a model may work in place, and these are the attack's iterates or the caller's images.
+            return self.model(x.clone())
+        except (RuntimeError, TypeError, NotImplementedError) as error:
+            # It has judged the clean images, so what it cannot do is follow the gradient: .numpy() is such a step.
+            if out_of_memory(error) or not (x.requires_grad and torch.is_grad_enabled()):
+                raise
+            raise no_gradient(error) from error
 
     def watch(self) -> None:
         """Look anew whether the model draws from the global random state, for which the attack is not to blame."""

@@ -6,6 +6,7 @@ All of it concerns the copy that attacks search on. The verdict is always the gi
 import copy
 import time
 from dataclasses import dataclass
+from itertools import product
 from typing import Literal, final
 
 import torch
@@ -15,7 +16,9 @@ from torch.fx.experimental.optimization import fuse
 
 from cwbench.ascent import Objective, ascend, value_and_gradient
 from cwbench.errors import CwbenchError
+from cwbench.memory import out_of_memory
 from cwbench.model import Model, evaluating, frozen
+from cwbench.observed import Observed
 from cwbench.threat import Threat
 
 Precision = Literal["fp32", "bf16"]
@@ -58,9 +61,7 @@ class HalfPrecision(nn.Module):
             return self.model(x).float()
 
 
-def prepare(
-    model: Model, x: Tensor, y: Tensor, *, threat: Threat, precision: Literal["auto", "fp32", "bf16"]
-) -> Prepared:
+def prepare(model: Model, x: Tensor, y: Tensor, threat: Threat, precision: Literal["auto", "fp32", "bf16"]) -> Prepared:
     """Return what to search on. ``model`` is in eval mode and frozen; ``x`` (n, C, H, W) and ``y`` are real examples.
 
     ``auto`` takes bfloat16 only where it is measured to be faster and breaks no fewer of these examples.
@@ -76,7 +77,11 @@ def prepare(
     with evaluating(half), frozen(half):
         try:
             finite = _works(half, x[:TRIAL])
+        except CwbenchError:  # its gradient is not finite there
+            finite = False
         except (RuntimeError, NotImplementedError, TypeError, ValueError) as error:
+            if out_of_memory(error):
+                raise
             if precision == "bf16":
                 raise CwbenchError(f"the model cannot run in bf16: {error}", "use --precision fp32") from None
             finite = False
@@ -98,12 +103,14 @@ def fold(model: nn.Module, x: Tensor) -> tuple[Model, int]:
     """
     if not any(isinstance(module, nn.Conv2d) for module in model.modules()):
         return model, 0
-    for attempt in (_fused, _copied):
+    for attempt, layout in product((_fused, _copied), (torch.channels_last, torch.contiguous_format)):
         try:
-            candidate = attempt(model).to(memory_format=torch.channels_last)
+            candidate = attempt(model).to(memory_format=layout)
             with evaluating(candidate), frozen(candidate):
                 same = _agree(model, candidate, x)
-        except Exception:  # noqa: BLE001, S112 - a model may refuse to be traced or copied in any way, and is then used as it is
+        except Exception as error:
+            if out_of_memory(error):
+                raise
             continue
         if same:
             for module in candidate.modules():
@@ -131,7 +138,7 @@ def _agree(model: Model, candidate: Model, x: Tensor) -> bool:
     for part in (x, x[: (len(x) + 1) // 2]):
         rows = torch.arange(len(part), device=x.device)
         (a, _, slope), (b, _, other) = (
-            value_and_gradient(each, _spread, part.clone(), rows) for each in (model, candidate)
+            value_and_gradient(Observed(each), _spread, part, rows) for each in (model, candidate)
         )
         if a.shape != b.shape or not _close(a, b, SAME_LOGITS) or not _close(slope, other, SAME_GRADIENTS):
             return False
@@ -149,7 +156,7 @@ def _close(a: Tensor, b: Tensor, share: float) -> bool:
 
 
 def _works(half: Model, x: Tensor) -> bool:
-    logits, _, gradient = value_and_gradient(half, _spread, x, torch.arange(len(x), device=x.device))
+    logits, _, gradient = value_and_gradient(Observed(half), _spread, x, torch.arange(len(x), device=x.device))
     return bool(logits.isfinite().all() and gradient.isfinite().all())
 
 
@@ -161,7 +168,7 @@ def _faster(full: Model, half: Model, x: Tensor, y: Tensor) -> bool:
         for model, found in zip((full, half), seconds, strict=True):
             _synchronise(x.device)
             began = time.perf_counter()
-            value_and_gradient(model, _loss(y), x, rows)
+            value_and_gradient(Observed(model), _loss(y), x, rows)
             _synchronise(x.device)
             found.append(time.perf_counter() - began)
     first, second = (min(found[1:]) for found in seconds)  # the first round warms up; others may share the machine
@@ -182,7 +189,7 @@ def _as_strong(judge: Model, full: Model, half: Model, x: Tensor, y: Tensor, thr
 
     def broken(search: Model) -> int:
         found = ascend(
-            search,
+            Observed(search),
             _loss(y),
             x,
             start=x,
@@ -191,6 +198,6 @@ def _as_strong(judge: Model, full: Model, half: Model, x: Tensor, y: Tensor, thr
             step_size=threat.radius / 4,
         )
         with torch.no_grad():
-            return int((judge(found).argmax(1) != y).sum())
+            return int((judge(found.clone()).argmax(1) != y).sum())
 
     return broken(half) >= broken(full)

@@ -15,6 +15,7 @@ from cwbench.attacks.pgd import PGD
 from cwbench.attacks.tpgd import TemperaturePGD
 from cwbench.errors import CwbenchError
 from cwbench.model import Model
+from cwbench.observed import Observed
 from cwbench.randomness import ExampleStreams
 from cwbench.threat import Threat
 
@@ -39,7 +40,7 @@ class Signs:
     changed_when_alone: int
     """Examples whose logits differ by that much between a batch and a pass of their own."""
     gradients: "GradientSigns | None"
-    """None where the logits have no gradient with respect to the image."""
+    """None where the logits have no finite gradient with respect to the image."""
 
 
 @dataclass(frozen=True)
@@ -62,6 +63,7 @@ class GradientSigns:
 
 def probe(model: Model, x: Tensor, y: Tensor, *, threat: Threat, streams: ExampleStreams) -> Signs:
     """Look at a model in eval mode and frozen; ``x`` (n, C, H, W) are examples that it classifies as ``y``."""
+    model = Observed(model)
     with torch.no_grad():
         logits = model(x.clone())
         repeated = model(x.clone())
@@ -93,7 +95,7 @@ def _gradient_signs(
     every = torch.arange(len(x), device=x.device)
     try:
         _, clean, gradient = value_and_gradient(model, loss, x, every)
-    except (CwbenchError, RuntimeError):
+    except CwbenchError:  # there is none, or it is NaN
         return None
     largest = gradient.flatten(1).abs().amax(1)
     step = threat.radius / 4

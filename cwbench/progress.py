@@ -16,3 +16,25 @@ def bar(description: str, total: int) -> Iterator[Callable[[int], None]]:
     with Progress(*columns, console=console, transient=True, disable=not sys.stderr.isatty()) as shown:
         task = shown.add_task(description, total=total)
         yield lambda finished: shown.advance(task, finished)
+
+
+class Ticks:
+    """Advances a bar by what an attack says, and no further than its examples."""
+
+    def __init__(self, advance: Callable[[int], None]) -> None:
+        self.advance = advance
+        self.told = self.now = 0
+
+    def restart(self) -> None:
+        """Begin again, because memory ran out: what was told stays told."""
+        self.now = 0
+
+    def __call__(self, finished: int) -> None:
+        self.now += finished
+        if self.now > self.told:
+            self.advance(self.now - self.told)
+            self.told = self.now
+
+    def round_up(self, total: int) -> None:
+        """Tell of the examples that the attack did not mention."""
+        self.advance(total - self.told)

@@ -106,7 +106,7 @@ class CostRecord(Closed):
     """What an attack spent, summed over the examples that it attacked."""
 
     examples: Count
-    """Attacked examples: those classified correctly when clean."""
+    """Attacked examples: those classified correctly when clean, or in a cascade after the attacks before."""
     forward: Count
     """Images sent forward by the attack: through the model, a substitute, or to confirm what it found."""
     backward: Count
@@ -124,6 +124,8 @@ class AttackRecord(Condition):
     attack: PluginRecord
     access: Literal["white-box", "transfer", "score", "decision"]
     cost: CostRecord
+    substitute: Sha256 | None = None
+    """The digest of the checkpoint that a transfer attack used."""
     notes: list[str] = []
     """What a reader must know, such as a loss that the number of classes does not allow."""
     eps_curve: "EpsCurve | None" = None

@@ -12,14 +12,14 @@ from cwbench.assemble import columns, dataset_record, report_of, training_record
 from cwbench.checkpoints import Store
 from cwbench.curves import Curves
 from cwbench.errors import CwbenchError
-from cwbench.evaluation import Settings, evaluate
+from cwbench.evaluation import Settings, Substitute, evaluate
 from cwbench.files import new_folder, require_writable, write_atomically
 from cwbench.journal import Journal
 from cwbench.plan import Plan, make_plan
 from cwbench.registry import Registry
 from cwbench.report import Report
 from cwbench.spec import RunSpec
-from cwbench.substitute import Substitute, Substitutes
+from cwbench.substitute import Substitutes
 from cwbench.training.fit import fit, load_classifier
 from cwbench.training.job import NO_INFLUENCE, Job
 
@@ -37,12 +37,14 @@ def run(spec: RunSpec, *, registry: Registry, store: Store, out: Path | None) ->
     if out:
         require_writable(out, REPORT_ROOM)
     test = data.open_split(plan.dataset, "test", plan.root)
+    sources = _substitutes(plan, store)
+    named = sources.named(plan.attacks)
     curves = Curves.of(plan, test) if plan.every else None
     job = Job.of(plan, curves.identity if curves else None)
     if not store.holds(job.digest):
         require_writable(store.root, 8 * _weights_size(job))
     checkpoint = fit(job, store, curves.measure if curves else None)
-    substitutes = _substitutes(plan, store).of(plan.attacks)
+    substitutes = named | sources.trained(plan.attacks)
     journal = Journal(store.root.parent / "evaluations" / _evaluation_digest(plan, job, test, substitutes))
     outcomes = evaluate(
         load_classifier(job, checkpoint),
@@ -58,7 +60,7 @@ def run(spec: RunSpec, *, registry: Registry, store: Store, out: Path | None) ->
             precision=plan.precision,
             cascade=plan.cascade,
             journal=journal,
-            substitutes={uri: substitute.model for uri, substitute in substitutes.items()},
+            substitutes=substitutes,
         ),
     )
     content, predictions = sidecar.encode(columns(outcomes))
@@ -101,6 +103,8 @@ def write_run(report: Report, predictions: bytes, out: Path) -> Path:
 def _substitutes(plan: Plan, store: Store) -> Substitutes:
     return Substitutes(
         dataset=plan.dataset,
+        classes=len(plan.dataset.classes),
+        shape=(plan.dataset.shape[0], plan.dataset.shape[1], plan.dataset.shape[1]),
         root=plan.root,
         recipe_name=plan.recipe_name.removesuffix("*"),
         seed=plan.seed,

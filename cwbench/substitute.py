@@ -7,10 +7,11 @@ from pathlib import Path
 import torch
 
 from cwbench import data
-from cwbench.api import Attack, Dataset
+from cwbench.api import Dataset
 from cwbench.checkpoints import Checkpoint, Store
 from cwbench.defenses.standard import Standard
-from cwbench.errors import CwbenchError, did_you_mean
+from cwbench.errors import CwbenchError
+from cwbench.evaluation import Substitute
 from cwbench.model import Classifier
 from cwbench.plan import PlannedAttack, dataset_threat
 from cwbench.registry import Registry
@@ -23,7 +24,11 @@ from cwbench.training.job import Job
 class Substitutes:
     """Finds, or trains, what an attack asks for."""
 
-    dataset: Dataset
+    dataset: Dataset | None
+    """None for tensors, which have no training data: there a checkpoint must be named."""
+    classes: int
+    shape: tuple[int, ...]
+    """Of an image, (C, H, W)."""
     root: Path | None
     recipe_name: str
     seed: int
@@ -32,23 +37,26 @@ class Substitutes:
     registry: Registry
     store: Store
 
-    def of(self, attacks: Sequence[PlannedAttack]) -> "dict[str | None, Substitute]":
-        """Return the substitutes of all attacks that want one, by their field ``substitute``.
+    def named(self, attacks: Sequence[PlannedAttack]) -> dict[str | None, Substitute]:
+        """Return the checkpoints that attacks name in their field ``substitute``.
 
         Raises:
             CwbenchError: there is no such checkpoint, or it is of other classes or images.
         """
-        wanted = dict.fromkeys(named(planned.attack) for planned in attacks if planned.attack.wants_substitute)
-        return {uri: self._trained() if uri is None else self._opened(uri) for uri in wanted}
+        return {uri: self._opened(uri) for uri in _wanted(attacks) if uri is not None}
 
-    def _trained(self) -> "Substitute":
+    def trained(self, attacks: Sequence[PlannedAttack]) -> dict[str | None, Substitute]:
+        """Return the standard-trained network under None, trained or from the store, if an attack wants one."""
+        return {None: self._trained(self.dataset)} if self.dataset and None in _wanted(attacks) else {}
+
+    def _trained(self, dataset: Dataset) -> Substitute:
         job = Job(
-            dataset=self.dataset,
-            examples=data.open_split(self.dataset, "train", self.root),
-            backbone=validated(self.registry.backbone(self.dataset.backbone), {}, "the substitute's backbone"),
+            dataset=dataset,
+            examples=data.open_split(dataset, "train", self.root),
+            backbone=validated(self.registry.backbone(dataset.backbone), {}, "the substitute's backbone"),
             defense=Standard(),
-            recipe=self.dataset.recipes[self.recipe_name],
-            threat=dataset_threat(self.dataset, None, None),
+            recipe=dataset.recipes[self.recipe_name],
+            threat=dataset_threat(dataset, None, None),
             inner_scale=1.0,
             seed=self.seed + 1,
             device=self.device,
@@ -58,7 +66,7 @@ class Substitutes:
         checkpoint = fit(job, self.store)
         return Substitute(checkpoint.digest, load_classifier(job, checkpoint))
 
-    def _opened(self, uri: str) -> "Substitute":
+    def _opened(self, uri: str) -> Substitute:
         checkpoint = opened(uri, self.store)
         try:
             dataset = self.registry.dataset(checkpoint.identity["dataset"]["name"])
@@ -67,12 +75,16 @@ class Substitutes:
             defense = validated(self.registry.defense(training["name"]), training["fields"], f"defense of {uri}")
         except (KeyError, TypeError) as error:
             raise CwbenchError(f"substitute {uri}: its description lacks {error}") from None
-        if (dataset.classes, dataset.shape) != (self.dataset.classes, self.dataset.shape):
+        channels, size = dataset.shape
+        fits = (len(dataset.classes), (channels, size, size)) == (self.classes, self.shape)
+        if not fits or (self.dataset and self.dataset.classes != dataset.classes):
+            its = f"{len(dataset.classes)} classes, {channels}×{size}×{size} pixels"
             raise CwbenchError(
-                f"substitute {uri} was trained on {dataset.name}, and {self.dataset.name} has other classes or images"
+                f"substitute {uri} is for {dataset.name}: {its}",
+                f"it must have these {self.classes} classes and images {'×'.join(map(str, self.shape))}",
             )
         with torch.random.fork_rng(devices=[]):
-            features = backbone.build(channels=dataset.shape[0], size=dataset.shape[1])
+            features = backbone.build(channels=channels, size=size)
             model = Classifier(features, defense.classifier(features.width, len(dataset.classes)))
         try:
             model.load_state_dict(dict(checkpoint.weights))
@@ -81,18 +93,10 @@ class Substitutes:
         return Substitute(checkpoint.digest, model.to(self.device).eval())
 
 
-@dataclass(frozen=True)
-class Substitute:
-    """A network and the digest of the checkpoint that it came from."""
-
-    digest: str
-    model: Classifier
-
-
-def named(attack: Attack) -> str | None:
-    """Return which substitute an attack asks for; None for a standard-trained one."""
-    uri: str | None = getattr(attack, "substitute", None)
-    return uri
+def _wanted(attacks: Sequence[PlannedAttack]) -> list[str | None]:
+    """Return which substitutes attacks ask for; None for a standard-trained one."""
+    wanting = [planned.attack for planned in attacks if planned.attack.wants_substitute]
+    return list(dict.fromkeys(getattr(attack, "substitute", None) for attack in wanting))
 
 
 def opened(uri: str, store: Store) -> Checkpoint:
@@ -109,9 +113,11 @@ def opened(uri: str, store: Store) -> Checkpoint:
     known = [entry.digest for entry in store.all()]
     matches = [digest for digest in known if digest.startswith(uri)] if len(uri) >= 8 else []
     found = store.find(matches[0]) if len(matches) == 1 else None
+    if found is None and matches:
+        raise CwbenchError(f"{len(matches)} checkpoints begin with {uri!r}", "give more of the digest")
     if found is None:
-        problem = "several checkpoints begin" if matches else "no checkpoint is a folder or has a digest that begins"
         raise CwbenchError(
-            f"{problem} with {uri!r}", did_you_mean(uri, known) if matches else "see cwbench list checkpoints"
+            f"no checkpoint is a folder or has a digest that begins with {uri!r}",
+            "see cwbench list checkpoints; eight characters are enough",
         )
     return found

@@ -1,6 +1,7 @@
 """Signs that a robustness figure should not be believed, as named warnings (Carlini et al. 2019, section 5).
 
-Thresholds ask for at least three examples and five in a hundred: one flipped example is noise.
+Thresholds ask for at least three examples and five in a hundred, because one flipped example is noise. Only more effort
+of the same attack is held to the last example: what it looks at contains what less effort looked at.
 """
 
 from collections.abc import Iterator
@@ -50,8 +51,8 @@ def _from_signs(signs: Signs) -> Iterator[WarningRecord]:
     if signs.gradients is None:
         yield WarningRecord(
             name="no-gradient",
-            message="the logits have no gradient with respect to the image: only attacks without one can be run, "
-            "and they bound robustness loosely",
+            message="the logits have no finite gradient with respect to the image: only attacks without one can be "
+            "run, and they bound robustness loosely",
             figures={"examples": n},
         )
     else:

@@ -20,7 +20,7 @@ from cwbench.attacks.square import Square
 from cwbench.attacks.tpgd import TemperaturePGD
 from cwbench.attacks.transfer import Transfer
 from cwbench.errors import CwbenchError
-from cwbench.evaluation import POOL, Settings, evaluate
+from cwbench.evaluation import POOL, Settings, Substitute, evaluate
 from cwbench.plan import PlannedAttack
 from cwbench.threat import Linf, make_threat
 
@@ -437,7 +437,11 @@ def test_a_transfer_attack_without_a_substitute_says_what_to_do(tiny, images):
 def test_queries_are_the_images_that_the_model_itself_was_asked_about(tiny, images):
     substitute = type(tiny)().eval()
     outcomes = judged(
-        tiny, images, attack=Transfer(steps=5, step_size=0.01), substitutes={None: substitute}, probing=False
+        tiny,
+        images,
+        attack=Transfer(steps=5, step_size=0.01),
+        substitutes={None: Substitute("0" * 64, substitute)},
+        probing=False,
     )
     cost = outcomes.attacks[0].cost
     assert (cost.forward, cost.backward, cost.queries) == (100, 100, 0)
@@ -486,3 +490,85 @@ def test_neither_batch_size_nor_order_changes_a_verdict(tiny, images, attack):
     first = on(torch.arange(20), 256)
     assert first == on(torch.arange(20), 1) == on(torch.arange(20), 7) == on(order, 5)
     assert 0 < sum(p != y for p, y in zip(first[0], precise_labels.tolist(), strict=True)) < 20
+
+
+def test_a_model_that_leaves_torch_has_no_gradient(tiny, images):
+    def through_numpy(x):
+        return tiny(torch.from_numpy(x.numpy()))
+
+    with pytest.raises(CwbenchError, match="no gradient with respect to the image: Can't call numpy"):
+        judged(through_numpy, images, attack=PGD(steps=2, step_size=0.1), labels=LABELS)
+    assert judged(through_numpy, images, attack=Square(queries=20), labels=LABELS).signs.gradients is None
+
+
+def test_logits_that_do_not_depend_on_the_image_have_no_gradient(tiny, images):
+    """The gradient that there is leads to weights that nobody froze."""
+    layer = nn.Linear(108, 4)
+
+    def detached(x):
+        return layer(x.detach().flatten(1))
+
+    with pytest.raises(CwbenchError, match="no gradient with respect to the image: the logits do not depend on it"):
+        judged(detached, images, attack=PGD(steps=2, step_size=0.1))
+
+
+def test_a_model_that_works_in_place_is_judged_like_one_that_does_not(tiny, images):
+    def in_place(x):
+        return tiny(x.mul_(1.0))
+
+    attack = PGD(steps=5, step_size=0.01)
+    first, second = (judged(model, images, attack=attack) for model in (tiny, in_place))
+    assert first.attacks[0].predictions.tolist() == second.attacks[0].predictions.tolist()
+    assert second.signs.gradients is not None
+
+
+def test_the_smallest_perturbation_of_a_noisy_model_is_above_zero(tiny, images):
+    def noisy(x):
+        return tiny(x) + 2 * torch.randn(len(x), 4)
+
+    with torch.random.fork_rng():
+        found = judged(noisy, images, Minimal(act=lambda m, x, y, t: x).act, attack=Minimal(act=lambda m, x, y, t: x))
+    (attack,) = found.attacks
+    right = found.clean == found.labels
+    assert (attack.distances[right] > 0).all()
+    assert np.isfinite(attack.distances[right]).any(), "some verdicts differ without any change"
+    assert (attack.distances[~right] == 0).all()
+
+
+@pytest.mark.parametrize("limit", [5, 16])
+def test_preparing_and_probing_keep_to_the_batch_that_memory_allows(images, limit):
+    """Only passes with a gradient are too large: no warning may come of that."""
+
+    class Tight(nn.Module):
+        def forward(self, x):
+            if x.requires_grad and len(x) > limit:
+                raise torch.OutOfMemoryError("CUDA out of memory")
+            return 9 * x.flatten(1)[:, :4]
+
+    outcomes = judged(Tight(), images, attack=PGD(steps=3, step_size=0.02), batch_size=16, precision="auto")
+    assert outcomes.signs.gradients is not None
+    assert outcomes.batch_size == (4 if limit == 5 else 16)
+
+
+def test_the_callers_matmul_precision_neither_rounds_a_verdict_nor_is_lost(tiny, images):
+    before = torch.get_float32_matmul_precision()
+    torch.set_float32_matmul_precision("medium")
+    try:
+        seen = []
+        judged(tiny, images, lambda m, x, y, t: (seen.append(torch.get_float32_matmul_precision()), x)[1])
+        assert set(seen) == {"highest"}
+        assert torch.get_float32_matmul_precision() == "medium"
+    finally:
+        torch.set_float32_matmul_precision(before)
+
+
+def test_an_attack_that_changes_the_substitute_is_refused(tiny, images):
+    class Vandal(Custom):
+        wants_substitute = True
+
+        def perturb(self, model, x, y, *, threat, streams, budget):
+            next(budget.substitute.parameters()).detach().add_(1)
+            return x
+
+    with pytest.raises(CwbenchError, match="changed the model's weights"):
+        judged(tiny, images, attack=Vandal(), substitutes={None: Substitute("0" * 64, type(tiny)())})

@@ -28,7 +28,7 @@ def normalised(*middle):
 
 def prepared(model, precision="fp32"):
     with evaluating(model), frozen(model):
-        return prepare(model, X, Y, threat=Linf(eps="8/255"), precision=precision)
+        return prepare(model, X, Y, Linf(eps="8/255"), precision)
 
 
 def test_convolution_and_norm_become_one_layer_that_computes_the_same():
@@ -140,7 +140,7 @@ def test_a_model_that_bf16_weakens_is_searched_in_fp32(monkeypatch):
     model = Large()
     labels = model(X).argmax(1)
     with evaluating(model), frozen(model):
-        assert prepare(model, X, labels, threat=Linf(eps="0.5"), precision="auto").precision == "fp32"
+        assert prepare(model, X, labels, Linf(eps="0.5"), "auto").precision == "fp32"
 
 
 def test_what_is_not_finite_in_bf16_is_refused_on_request():

@@ -127,3 +127,12 @@ def test_a_journal_that_cannot_be_written_stops_nothing(journaled):
     again, repeated = run()
     assert passed == repeated
     assert [one.predictions.tolist() for one in again.attacks] == [one.predictions.tolist() for one in whole.attacks]
+
+
+def test_a_batch_that_memory_halved_stays_halved(journaled, tiny):
+    run, journal = journaled
+    whole, _ = run()
+    journal.decide("batch_size", "1")
+    again, _ = run()
+    assert (whole.batch_size, again.batch_size) == (2, 1)
+    same(whole, again)

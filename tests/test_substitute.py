@@ -54,6 +54,26 @@ def test_any_model_can_be_attacked_through_a_substitute(cache):
         )
 
 
+def test_tensors_take_a_named_checkpoint_of_their_classes_and_shape(cache):
+    digest = cwbench.run("standard", ["pgd"], **SHORT).training.checkpoint
+    x, y = torch.rand(30, 1, 8, 8, generator=torch.Generator().manual_seed(0)), torch.arange(30) % 10
+
+    def model(images):
+        return images.flatten(1)[:, 20:30]
+
+    classes = [str(digit) for digit in range(10)]
+    report = cwbench.evaluate(model, f"transfer:substitute={digest}", (x, y), eps=0.1, classes=classes)
+    assert report.attacks[0].substitute == digest
+    with pytest.raises(CwbenchError, match=r"is for digits: 10 classes, 1×8×8 pixels"):
+        cwbench.evaluate(model, f"transfer:substitute={digest}", (torch.rand(9, 1, 7, 7), y[:9]), eps=0.1)
+
+
+def test_a_substitute_that_is_not_there_is_refused_before_anything_is_trained(cache):
+    with pytest.raises(CwbenchError, match="no checkpoint is a folder"):
+        cwbench.run("standard", ["transfer:substitute=nosuchthing"], **SHORT)
+    assert not cache.root.exists()
+
+
 @pytest.mark.parametrize("uri", ["nosuchplace", "0123456789", "ab"])
 def test_what_is_no_checkpoint_is_refused(cache, uri):
     with pytest.raises(CwbenchError, match=f"no checkpoint is a folder or has a digest that begins with '{uri}'"):
@@ -62,6 +82,6 @@ def test_what_is_no_checkpoint_is_refused(cache, uri):
 
 def test_a_substitute_of_other_classes_is_refused(cache):
     digest = cwbench.run("standard", ["pgd"], **SHORT).training.checkpoint
-    others = Substitutes(MNIST(), None, "quick", 0, torch.device("cpu"), installed(), cache)
-    with pytest.raises(CwbenchError, match="was trained on digits, and mnist has other classes or images"):
-        others.of([PlannedAttack("transfer", Transfer(substitute=digest))])
+    others = Substitutes(MNIST(), 10, (1, 28, 28), None, "quick", 0, torch.device("cpu"), installed(), cache)
+    with pytest.raises(CwbenchError, match="is for digits: 10 classes, 1×8×8 pixels"):
+        others.named([PlannedAttack("transfer", Transfer(substitute=digest))])

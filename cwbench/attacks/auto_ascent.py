@@ -27,8 +27,8 @@ def checkpoints(steps: int) -> list[int]:
     shares = [0.0, 0.22]
     while shares[-1] < 1:
         shares.append(shares[-1] + max(shares[-1] - shares[-2] - 0.03, 0.06))
-    # A share such as 0.22 · 100 must not be rounded up for its last binary digit.
-    return [math.ceil(share * steps - 1e-9) for share in shares if share <= 1]
+    # A share such as 0.22 · 100 must not be rounded up for its last binary digit; with few steps some fall together.
+    return sorted({math.ceil(share * steps - 1e-9) for share in shares if share <= 1})
 
 
 def auto_ascend(

@@ -44,5 +44,8 @@ def main() -> None:
         sys.exit(2)
     except SystemExit as stop:
         if stop.code == INTERRUPTED:  # Typer turns ctrl-C into this, silently
-            typer.echo("cwbench: interrupted; finished epochs are kept, the same command goes on from there", err=True)
+            typer.echo(
+                "cwbench: interrupted; finished epochs and chunks are kept, the same command goes on from there",
+                err=True,
+            )
         raise

@@ -22,6 +22,15 @@ def test_checkpoints_of_a_hundred_steps():
     assert checkpoints(100) == [0, 22, 41, 57, 70, 80, 87, 93, 99]
 
 
+@pytest.mark.parametrize("steps", [1, 2, 5, 7, 16, 1000])
+def test_checkpoints_ascend_however_few_the_steps(steps):
+    """Two at the same step would never both be reached, and the step size would stay as it is from there on."""
+    found = checkpoints(steps)
+    assert found == sorted(set(found))
+    assert found[0] == 0
+    assert found[-1] <= steps
+
+
 def algorithm_1(model, objective, x, start, y):
     """Return x_max, or the first misclassified iterate."""
 
