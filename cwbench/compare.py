@@ -56,6 +56,11 @@ def compare(
             f"and {second.threat.norm} {second.threat.eps}",
             "compare clean accuracy with --condition clean",
         )
+    if condition != "clean" and (first.cascade or second.cascade):
+        raise CwbenchError(
+            "in a cascade the counts of an attack are also those of the attacks before it",
+            "compare runs without --cascade, or clean accuracy with --condition clean",
+        )
     if condition != "clean" and not _same_attack(first, second, condition):
         raise CwbenchError(f"{condition} ran with different settings", "cwbench report show --format markdown tells")
     pairs = _paired(first, second, condition, columns)
@@ -87,7 +92,7 @@ def shared_conditions(first: Report, second: Report) -> list[str]:
 
 def _same_attack(first: Report, second: Report, name: str) -> bool:
     if first.cascade or second.cascade:
-        return False  # there an attack's counts are also those of the attacks before it
+        return False
     a, b = (report.attack(name).attack for report in (first, second))
     used = first.attack(name).substitute, second.attack(name).substitute
     return (a.name, a.fields) == (b.name, b.fields) and used[0] == used[1]

@@ -156,6 +156,31 @@ def test_an_attack_on_a_sum_is_watched_too():
         cwbench.evaluate(lambda x: Linear()(x + (x * 0).sqrt()), Delta(), (X, Y), eps="0.1")
 
 
+@pytest.mark.parametrize(
+    "act",
+    [
+        lambda m, x: x + 1,
+        lambda m, x: x * torch.nan,
+        lambda m, x: x[:1],
+        lambda m, x: x.to("meta"),
+        lambda m, x: (m.train(), x)[1],
+        lambda m, x: (next(iter(m.parameters())).detach().add_(1), x)[1],
+        lambda m, x: x + 0 * torch.rand(1),
+    ],
+    ids=["ball", "nan", "shape", "device", "mode", "weights", "random state"],
+)
+def test_a_misbehaving_attack_is_named_and_nothing_is_written(act, tmp_path):
+    class Hostile(Mine):
+        name = "hostile"
+
+        def perturb(self, model, x, y, *, threat, streams, budget):
+            return act(model, x)
+
+    with torch.random.fork_rng(), pytest.raises(CwbenchError, match="attack hostile"):
+        cwbench.evaluate(Linear(), ["fgsm", Hostile()], (X, Y), eps="0.1", out=tmp_path)
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_half_precision_images_are_taken_as_they_are():
     report = cwbench.evaluate(Linear(), "fgsm", (X.bfloat16(), Y), eps="0.1")
     assert report.dataset.n_available == 10

@@ -55,7 +55,7 @@ def test_a_cascade_is_the_worst_case(path):
     table = report_table(report)
     assert "note: a cascade" in table
     assert "cw:iterations=500,searches=4: eps" in table
-    with pytest.raises(CwbenchError, match="fgsm ran with different settings"):
+    with pytest.raises(CwbenchError, match="in a cascade the counts of an attack"):
         cwbench_compare(report)
 
 

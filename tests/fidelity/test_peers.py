@@ -5,7 +5,7 @@ must lie within our interval; overall ours may leave at most half a point more s
 """
 
 import importlib.util
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import pytest
 import torch
@@ -38,16 +38,17 @@ class Subject:
     y: Tensor
     eps: float
 
+    norm: str = "Linf"
+
     def ours(self, attack, seed=0):
         classes = [str(digit) for digit in range(10)]
-        report = cwbench.evaluate(
-            self.model, attack, (self.x, self.y), eps=self.eps, precision="fp32", classes=classes, seed=seed
-        )
-        return report.attacks[0].figures
+        given = {"eps": self.eps, "norm": self.norm, "precision": "fp32", "classes": classes, "seed": seed}
+        return cwbench.evaluate(self.model, attack, (self.x, self.y), **given).attacks[0].figures
 
     def stands(self, candidates):
         """Tell which of a peer's candidates, all of them inside the ball, are still classified correctly."""
-        assert (candidates - self.x).abs().max() <= self.eps + 1e-5
+        order = 2 if self.norm == "L2" else float("inf")
+        assert (candidates - self.x).flatten(1).norm(order, dim=1).max() <= self.eps + 1e-5
         with torch.no_grad():
             return (self.model(candidates).argmax(1) == self.y).double()
 
@@ -135,7 +136,7 @@ def authors(network, name, *, seed=0, queries=300):
     from pyautoattack import AutoAttack
 
     attack = AutoAttack(
-        network.model, norm="Linf", eps=network.eps, version="custom", attacks=[name], seed=seed, device="cpu"
+        network.model, norm=network.norm, eps=network.eps, version="custom", attacks=[name], seed=seed, device="cpu"
     )
     for member in (attack.apgd, attack.apgd_targeted, attack.fab):
         member.n_iter = 40
@@ -157,6 +158,23 @@ def authors(network, name, *, seed=0, queries=300):
 )
 def test_the_members_of_autoattack_beside_their_authors(network, name, ours):
     network.compare(ours, authors(network, name))
+
+
+@needs("pyautoattack")
+@pytest.mark.parametrize(
+    ("name", "ours"),
+    [("apgd-ce", "apgd-ce:steps=40"), ("apgd-t", "apgd-t:steps=40,targets=3"), ("fab-t", "fab-t:steps=40,targets=3")],
+)
+def test_the_members_of_autoattack_beside_their_authors_under_l2(digits, name, ours):
+    network = replace(digits, norm="L2", eps=0.6)
+    network.compare(ours, authors(network, name))
+
+
+@needs("pyautoattack")
+def test_square_beside_its_authors_under_l2(digits):
+    network = replace(digits, norm="L2", eps=0.9)
+    theirs = [network.stands(authors(network, "square", seed=seed)) for seed in SEEDS]
+    network.not_weaker([network.ours("square:queries=300,stretched=false", seed) for seed in SEEDS], theirs)
 
 
 @needs("pyautoattack")
