@@ -69,7 +69,7 @@ def show(name: Annotated[str, typer.Argument(help="The name of a plugin, for exa
 def _described(offer: "Offer") -> str:
     from inspect import getdoc
 
-    from cwbench.api import Dataset
+    from cwbench.api import Attack, Dataset
 
     cls = offer.cls
     lines = [
@@ -81,7 +81,10 @@ def _described(offer: "Offer") -> str:
     for name, field in cls.model_fields.items():
         default = "required" if field.is_required() else f"default {field.default!r}"
         lines.append(f"  {name}: {default}. {field.description or ''}".rstrip())
+    if issubclass(cls, Attack):
+        lines += ["", f"access: {cls.access.value}", f"norms: {', '.join(cls.norms)}"]
     if issubclass(cls, Dataset):
         lines += ["", f"classes: {', '.join(cls.classes)}", f"threat: {cls.norm} eps {cls.eps}"]
+        lines += [f"standard suite: {', '.join(cls.suite)}"]
         lines += [f"recipe {name}: {recipe.model_dump_json()}" for name, recipe in cls.recipes.items()]
     return "\n".join(lines)

@@ -232,8 +232,11 @@ def test_list_and_show(cwbench):
     _, shown, _ = cwbench("show", "tpgd")
     assert "inverse_temperature" in shown
     assert "5.0" in shown
+    assert "access: white-box" in shown
+    assert "norms: Linf, L2" in shown
     _, shown, _ = cwbench("show", "mnist")
     assert "recipe paper" in shown
+    assert "standard suite: fgsm, pgd, cw-pgd, tpgd, transfer, square, autoattack" in shown
     code, _, errors = cwbench("show", "tpdg")
     assert code == 2
     assert "did you mean tpgd" in errors
