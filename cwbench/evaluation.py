@@ -28,7 +28,7 @@ from cwbench.prepare import CALIBRATION, Precision, Prepared, prepare
 from cwbench.probe import EXAMPLES, Signs, probe
 from cwbench.randomness import ExampleStreams, global_random_state
 from cwbench.threat import Threat
-from cwbench.verdict import UNDER_WAY, Judge, full_precision, refuse_unfit
+from cwbench.verdict import Judge, full_precision, refuse_unfit
 
 POOL = 4
 """Batches' worth of examples that a pooled attack is given at once: its batch stays full until the last of them. It is
@@ -310,7 +310,7 @@ class _Harness:
         seconds = time.perf_counter() - began
         spent = np.array([network.passes for network in networks]) - np.array(before)
         forward, backward = spent.sum(0)
-        verdicts = self.judge.predict(candidates, ids)
+        verdicts = self.judge.final(candidates, ids)
         chunk = {
             "passes": np.array([forward + self.confirmed - confirmed, backward, spent[0, 0]]),
             "seconds": np.array([seconds]),
@@ -360,7 +360,7 @@ class _Harness:
     def _confirm(self, x: Tensor) -> Tensor:
         """Return the verdict on candidates of an attack under way, on their device."""
         self.confirmed += len(x)
-        return self.judge.predict(x, torch.full((len(x),), UNDER_WAY)).to(x.device)
+        return self.judge.confirm(x)
 
     def _state(self, *networks: Observed | None) -> tuple[list[bool], list[bool], list[int]]:
         """Return what an attack must not change; weights by PyTorch's own counters of changes in place."""

@@ -572,3 +572,18 @@ def test_an_attack_that_changes_the_substitute_is_refused(tiny, images):
 
     with pytest.raises(CwbenchError, match="changed the model's weights"):
         judged(tiny, images, attack=Vandal(), substitutes={None: Substitute("0" * 64, type(tiny)())})
+
+
+def test_a_candidate_that_was_confirmed_is_not_judged_again(tiny, images):
+    """Every broken example is passed once by the judge, every other one once at the end."""
+    judged_images = 0
+
+    def model(x):
+        nonlocal judged_images
+        judged_images += 0 if x.requires_grad else len(x)
+        return tiny(x)
+
+    labels = tiny(images).argmax(1)
+    outcomes = judged(model, images, attack=PGD(steps=5, step_size=0.02), labels=labels, probing=False)
+    assert 0 < (outcomes.attacks[0].predictions != outcomes.labels).sum() < 20
+    assert judged_images == 20 + 20, "the clean pass and the verdict"
