@@ -73,6 +73,8 @@ class Attack(Plugin):
     access: ClassVar[Access]
     pooled: ClassVar[bool] = False
     """True: ``perturb`` takes any number of examples at once and keeps at most ``budget.batch_size`` in flight."""
+    needs_images: ClassVar[bool] = False
+    """True: examples must be images (N, C, H, W), not vectors."""
     norms: ClassVar[tuple[str, ...]] = ("Linf", "L2")
     """The norms that it can be bounded by."""
     minimal: ClassVar[bool] = False

@@ -31,6 +31,8 @@ from cwbench.verdict import refuse_unfit
 
 AttackLike = str | Attack | PluginSpec
 TENSOR_STEPS = 20
+IMAGE_SUITE, VECTOR_SUITE = Dataset.suite, ("fgsm", "pgd", "cw-pgd", "tpgd", "apgd-ce", "apgd-t", "fab-t")
+"""The standard suites of tensors: square, and autoattack with it, need images."""
 UNKNOWN = 2**31  # how many classes tensors may have before the model has said how many it knows
 
 
@@ -166,7 +168,7 @@ def evaluate(
         registry=registry,
         device=place,
         seed=options.seed,
-        predictions=predictions if out else None,
+        predictions=predictions if options.out else None,
     )
     if options.out:
         runner.write_run(report, content, options.out)
@@ -274,7 +276,7 @@ def _tensors(
         n_per_class=[0] * len(names),
     )
     default = Inner(steps=TENSOR_STEPS, step_size=threat.radius / 4)
-    return _Target(examples, record, threat, default, Dataset.suite, None)
+    return _Target(examples, record, threat, default, IMAGE_SUITE if x.dim() == 4 else VECTOR_SUITE, None)
 
 
 def _width(model: Model, x: Tensor, device: torch.device) -> int:

@@ -171,6 +171,13 @@ class _Harness:
 
     def evaluated(self, attacks: Sequence[PlannedAttack]) -> Outcomes:
         """Predict, prepare, attack and probe."""
+        shape = tuple(self.examples.images(self.ids[:1]).shape)
+        for planned in attacks:
+            if planned.attack.needs_images and len(shape) != 4:
+                raise CwbenchError(
+                    f"attack {planned.label} needs images (N, C, H, W), not examples of shape {shape[1:]}",
+                    "leave it out, or reshape them and let the model flatten them",
+                )
         helpers = [self._helper(planned.attack) for planned in attacks]
         clean = torch.empty_like(self.labels)
         for part in torch.arange(len(self.ids)).split(self.settings.batch_size):

@@ -49,7 +49,10 @@ class Prepared:
 
 @final
 class HalfPrecision(nn.Module):
-    """Runs a model under bfloat16 autocast and returns float32 logits."""
+    """Runs a model under bfloat16 autocast where a gradient is followed, and returns float32 logits.
+
+    Without one it computes in float32: a search by queries compares logits, and bfloat16 would make ties of them.
+    """
 
     def __init__(self, model: Model, device: torch.device) -> None:
         super().__init__()
@@ -57,7 +60,8 @@ class HalfPrecision(nn.Module):
         self.device_type = device.type
 
     def forward(self, x: Tensor) -> Tensor:
-        with torch.autocast(self.device_type, torch.bfloat16):
+        gradient = x.requires_grad and torch.is_grad_enabled()
+        with torch.autocast(self.device_type, torch.bfloat16, enabled=gradient):
             return self.model(x).float()
 
 

@@ -10,6 +10,8 @@ from cwbench.records import Accuracy, AttackRecord, Figures
 from cwbench.report import Report
 
 CURVE_STRIDE = 2
+ABREAST = 5
+"""How many conditions fit beside each other in a terminal."""
 FORMATS = {"terminal": "simple", "markdown": "github"}
 
 
@@ -35,11 +37,18 @@ def report_table(report: Report, style: str = "terminal") -> str:
     rows.append(["worst class", "", *(_worst(figures) for _, figures in columns)])
     rows.append(["gap", "", *(_percent(figures.gap) for _, figures in columns)])
     headers = ["class", "n", *(name for name, _ in columns)]
-    parts = [title(report), _table(rows, headers, style)]
+    parts = [title(report), *_side_by_side(rows, headers, style)]
     parts += [_curve_table(report, attack, style) for attack in report.attacks if attack.eps_curve]
     parts += [cost_table(report, style)] if report.attacks else []
     parts += ["\n".join(line) for line in (_notes(report, style), _warnings(report, style)) if line]
     return "\n\n".join(parts)
+
+
+def _side_by_side(rows: list[list[object]], headers: list[str], style: str) -> list[str]:
+    """Return one table, or for a terminal several of at most five conditions each, so that lines do not wrap."""
+    step = len(headers) if style == "markdown" else ABREAST
+    parts = [slice(first, first + step) for first in range(2, max(len(headers), 3), step)]
+    return [_table([row[:2] + row[part] for row in rows], headers[:2] + headers[part], style) for part in parts]
 
 
 def cost_table(report: Report, style: str = "terminal") -> str:
@@ -73,8 +82,11 @@ def _notes(report: Report, style: str) -> list[str]:
     lines = [f"note: {attack.label}: {note}" for attack in report.attacks for note in attack.notes]
     if report.cascade:
         lines.append(
-            "note: a cascade: each attack got what stood after those before it, and its column is of all so far"
+            "note: a cascade: each attack got what stood after those before it; its column is of all so far, and a "
+            "curve over eps begins where they ended"
         )
+    if report.provenance.precision != "fp32":
+        lines.append(f"note: gradients were searched in {report.provenance.precision}; every verdict is fp32")
     return [_plain(line, style) for line in lines]
 
 

@@ -125,7 +125,8 @@ class Judge:
         """
         label = planned.label
         if not isinstance(candidates, Tensor) or candidates.shape != x.shape or not candidates.is_floating_point():
-            shape = tuple(candidates.shape) if isinstance(candidates, Tensor) else type(candidates).__name__
+            given = isinstance(candidates, Tensor)
+            shape = f"{candidates.dtype} {tuple(candidates.shape)}" if given else type(candidates).__name__
             raise CwbenchError(f"attack {label} returned {shape} instead of float images {tuple(x.shape)}")
         if candidates.device != x.device:
             raise CwbenchError(f"attack {label} returned images on {candidates.device} instead of {x.device}")

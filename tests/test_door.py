@@ -314,6 +314,20 @@ def test_no_attack_means_the_standard_suite():
     assert report.labels() == list(Dataset.suite)
 
 
+def test_vectors_have_a_suite_of_their_own_and_image_attacks_say_so_at_once():
+    report = cwbench.evaluate(Linear(), (), (X, Y), eps="0.1")
+    assert report.labels() == ["fgsm", "pgd", "cw-pgd", "tpgd", "apgd-ce", "apgd-t", "fab-t"]
+    asked = []
+
+    def model(x):
+        asked.append(len(x))
+        return Linear()(x)
+
+    with pytest.raises(CwbenchError, match=r"attack square needs images \(N, C, H, W\), not examples of shape \(4,\)"):
+        cwbench.evaluate(model, ["pgd", "square"], (X, Y), eps="0.1")
+    assert sum(asked) == 1, "one image, to see how many classes there are"
+
+
 def test_a_run_repeats_itself_apart_from_times(report_file):
     options = {"limit": 40, "set": {"recipe.epochs": 6, "recipe.eps_warmup": 0.3}}
     first, second = (cwbench.run("madry", ["pgd"], **options) for _ in range(2))

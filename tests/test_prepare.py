@@ -108,7 +108,8 @@ def test_bf16_returns_float32_logits_near_the_models():
     model = normalised()
     found = prepared(model, "bf16")
     assert found.precision == "bf16"
-    logits = found.search(X)
+    assert torch.allclose(found.search(X), model(X), atol=1e-5), "a query is not rounded"
+    logits = found.search(X.clone().requires_grad_())
     assert logits.dtype == torch.float32
     assert not torch.equal(logits, model(X))
     assert torch.allclose(logits, model(X), atol=0.1)
@@ -143,10 +144,27 @@ def test_a_model_that_bf16_weakens_is_searched_in_fp32(monkeypatch):
         assert prepare(model, X, labels, Linf(eps="0.5"), "auto").precision == "fp32"
 
 
+def test_queries_are_not_rounded_whatever_the_precision():
+    """Logits around 30, where bfloat16 counts in eighths: a random search would see ties alone."""
+    import cwbench
+
+    weights = torch.randn(192, 4, generator=torch.Generator().manual_seed(0))
+
+    def model(x):
+        return (x - 0.5).flatten(1) @ weights + 30
+
+    x = torch.rand(60, 3, 8, 8, generator=torch.Generator().manual_seed(1))
+    rough, exact = (
+        cwbench.evaluate(model, "square:queries=100", (x, model(x).argmax(1)), eps="0.03", precision=precision)
+        for precision in ("bf16", "fp32")
+    )
+    assert rough.confusion("square") == exact.confusion("square")
+
+
 def test_what_is_not_finite_in_bf16_is_refused_on_request():
     def model(x):
         logits = x.flatten(1)[:, :4]
-        return logits if not torch.is_autocast_enabled("cpu") else logits / 0
+        return logits / 0 if torch.is_autocast_enabled("cpu") else logits
 
     with pytest.raises(CwbenchError, match="not finite in bf16"):
         prepared(model, "bf16")

@@ -112,6 +112,20 @@ def test_a_black_box_attack_that_breaks_others_than_the_white_box_ones():
     assert warnings_of(outcomes((PGD(steps=5), 50), (Square(), 40), cascade=True)) == []
 
 
+@pytest.mark.parametrize(
+    ("robust_at", "meaning"),
+    [
+        ({0.1: 10, 1.0: 20, 10.0: 21}, "a saturated softmax"),
+        ({0.1: 22, 1.0: 20, 10.0: 14}, "hides the strongest rival"),
+    ],
+)
+def test_the_temperature_says_which_way(robust_at, meaning):
+    gradients = GradientSigns(0, 0, 0, robust=20, robust_longer=20, robust_at=robust_at)
+    (warning,) = warnings_of(outcomes(signs=Signs(48, 0, 16, 0, gradients)))
+    assert warning.name == "temperature-changes-the-result"
+    assert meaning in warning.message
+
+
 def test_longer_ascent_that_ends_lower():
     gradients = GradientSigns(0, 0, 0, robust=20, robust_longer=30, robust_at={0.1: 20, 1.0: 20, 10.0: 20})
     (warning,) = warnings_of(outcomes(signs=Signs(48, 0, 16, 0, gradients)))

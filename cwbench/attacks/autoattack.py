@@ -26,6 +26,7 @@ class AutoAttack(Attack):
     reference = "Croce & Hein 2020, Reliable Evaluation of Adversarial Robustness with an Ensemble of Attacks, ICML"
     access = Access.WHITE_BOX
     pooled = True
+    needs_images = True
 
     steps: Annotated[int, Field(ge=1, le=MOST_STEPS)] = 100
     """Steps of the first three, for each target where they have targets."""

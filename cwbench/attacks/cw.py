@@ -20,7 +20,7 @@ class CW(Attack):
     """Carlini & Wagner 2017, section VI-C, in the form that the authors of RST ran (Carmon et al. 2019).
 
     With x′ = (tanh w + 1) / 2 and δ = x′ − x, Adam minimises Σ max(|δ| − τ, 0) + c · max(z_y − max_{j≠y} z_j, 0) from
-    w = artanh(2x − 1). A misclassified iterate lowers τ to 0.9 · min(τ, ‖δ‖∞), and the nearest one is the answer. A
+    w = artanh(2x − 1). A misclassified iterate with ‖δ‖∞ ≤ τ lowers τ to 0.9 ‖δ‖∞, and the nearest one is the answer. A
     search ends after ``iterations``, or where a tenth of them has neither lowered the loss by a ten-thousandth nor τ.
     Then c is multiplied by ten, and once a search has succeeded it is bisected between the largest that failed and the
     smallest that succeeded. Candidates may lie outside the ball.

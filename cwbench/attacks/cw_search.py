@@ -61,9 +61,9 @@ class Search:
         over = delta.abs() - columns(state["threshold"], delta)
         loss = hinge + over.clamp_min(0).flatten(1).sum(1)
         wrong = logits.argmax(1) != self.y[rows]
-        _remember(state, here, delta, wrong)
+        lowered = _remember(state, here, delta, wrong)
         self._descend(state, (slope + (over > 0) * delta.sign()) * 2 * here * (1 - here))  # by d/dw (tanh w + 1) / 2
-        self._end_searches(state, loss, lowered=wrong)
+        self._end_searches(state, loss, lowered=lowered)
         return torch.zeros_like(wrong), state["search"] == self.searches
 
     def finish(self, state: State, rows: Tensor, broken: Tensor) -> None:
@@ -114,11 +114,13 @@ def _fresh(images: Tensor) -> State:
     }
 
 
-def _remember(state: State, here: Tensor, delta: Tensor, wrong: Tensor) -> None:
-    """Keep the nearest misclassified iterates, and lower τ where there is one."""
+def _remember(state: State, here: Tensor, delta: Tensor, wrong: Tensor) -> Tensor:
+    """Keep the nearest misclassified iterates, lower τ where one lies within it, and tell where."""
     away = delta.abs().flatten(1).amax(1)
     nearer = wrong & (away < state["nearest"])
     state["claim"] = torch.where(columns(nearer, here), here, state["claim"])
     state["nearest"] = torch.where(nearer, away, state["nearest"])
     state["found"] = state["found"] | wrong
-    state["threshold"] = torch.where(wrong, SHRINK * torch.minimum(state["threshold"], away), state["threshold"])
+    met = wrong & (away <= state["threshold"])
+    state["threshold"] = torch.where(met, SHRINK * away, state["threshold"])
+    return met

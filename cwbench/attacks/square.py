@@ -12,7 +12,6 @@ from cwbench.ascent import MOST_STEPS, columns
 from cwbench.attacks.attempts import misclassified
 from cwbench.attacks.margin import margin
 from cwbench.attacks.squares import Bumps, Plain
-from cwbench.errors import CwbenchError
 from cwbench.model import Model
 from cwbench.randomness import ExampleStreams
 from cwbench.slots import State, drive
@@ -36,6 +35,7 @@ class Square(Attack):
     reference = "Andriushchenko, Croce, Flammarion & Hein 2020, Square Attack, ECCV"
     access = Access.SCORE
     pooled = True
+    needs_images = True
 
     queries: Annotated[int, Field(ge=1, le=MOST_STEPS)] = 5000
     """Images whose logits may be asked for, for each example."""
@@ -47,10 +47,6 @@ class Square(Attack):
     def perturb(
         self, model: Model, x: Tensor, y: Tensor, *, threat: Threat, streams: ExampleStreams, budget: Budget
     ) -> Tensor:
-        if x.dim() != 4:
-            raise CwbenchError(
-                f"square needs images (N, C, H, W), not {tuple(x.shape)}", "leave it out, or reshape them"
-            )
         answer = x.clone()
         leaving = misclassified(y, budget)
         kind = Plain if threat.norm == "Linf" else Bumps

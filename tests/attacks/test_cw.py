@@ -31,10 +31,11 @@ def nearest(model, x, y):
             loss.backward()
             away = (image - x).abs().max().item()
             if int(z.argmax()) != y:
-                success, last = True, math.inf
+                success = True
                 if away < distance:
                     answer, distance = image.detach(), away
-                tau = 0.9 * min(tau, away)
+                if away <= tau:
+                    tau, last = 0.9 * away, math.inf
             adam.step()
             loss = loss.item()
             if iteration % (ITERATIONS // 10) == 0:

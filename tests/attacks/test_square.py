@@ -8,7 +8,6 @@ import torch
 from cwbench.api import Budget
 from cwbench.attacks.square import Square
 from cwbench.attacks.squares import Bumps, bump
-from cwbench.errors import CwbenchError
 from cwbench.model import frozen
 from cwbench.randomness import ExampleStreams
 from cwbench.threat import L2, Linf
@@ -77,12 +76,6 @@ def test_every_pixel_can_be_reached(images):
         corner, x, corner(x).argmax(1), threat=Linf(eps=EPS), streams=streams, budget=Budget(8)
     )
     assert (found[:, 0, -1, -1] < 0.5).all()
-
-
-def test_something_else_than_images_is_refused():
-    x = torch.rand(3, 4)
-    with pytest.raises(CwbenchError, match=r"square needs images \(N, C, H, W\), not \(3, 4\)"):
-        Square().perturb(None, x, None, threat=Linf(eps=EPS), streams=None, budget=Budget(8))
 
 
 def test_a_bump_by_hand():
