@@ -33,7 +33,7 @@ def test_every_example_of_run_runs(readme, tmp_path, monkeypatch, capsys):
     lines = [line for block in blocks(readme, "") for line in block.splitlines() if line.startswith("cwbench run")]
     commands = [shlex.split(line, comments=True)[1:] for line in lines]
     commands = [command for command in commands if not {"DIR", "run.yaml"} & set(command)]
-    assert len(commands) == 2
+    assert len(commands) == 4
     for command in commands:
         monkeypatch.setattr(sys, "argv", ["cwbench", *command, "--limit", "20", "--set", "recipe.epochs=10"])
         with pytest.raises(SystemExit) as stop:
