@@ -112,7 +112,7 @@ def fold(model: nn.Module, x: Tensor) -> tuple[Model, int]:
             candidate = attempt(model).to(memory_format=layout)
             with evaluating(candidate), frozen(candidate):
                 same = _agree(model, candidate, x)
-        except Exception as error:
+        except Exception as error:  # a model may refuse to be traced or copied in any way
             if out_of_memory(error):
                 raise
             continue

@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from torch import nn
+from torch import fx, nn
 
 from cwbench import prepare as preparation
 from cwbench.errors import CwbenchError
@@ -59,24 +59,23 @@ def test_what_cannot_be_traced_is_searched_as_it_is():
     assert torch.allclose(search(-X), model(-X), atol=1e-5)
 
 
-def test_a_trace_that_computes_something_else_is_not_used():
-    """fx records the number that Python computed from the first batch's size."""
+@pytest.mark.parametrize("elsewhere", [lambda x: isinstance(x, fx.Proxy), lambda x: torch.is_grad_enabled()])
+def test_a_trace_that_computes_something_else_is_not_used(elsewhere):
+    """What Python decides while it is traced, a trace repeats for ever."""
 
-    class Sized(nn.Module):
+    class Deciding(nn.Module):
         def __init__(self):
             super().__init__()
             self.inner = normalised()
-            self.calls = 0
 
         def forward(self, x):
-            self.calls += 1
-            return self.inner(x) * (1 if self.calls == 1 else 2)  # what a trace would remember is the first call
+            return self.inner(x) * (2 if elsewhere(x) else 1)
 
-    model = Sized()
-    model(X)
-    with evaluating(model), frozen(model):
-        search, _ = fold(model, X)
-    assert torch.allclose(search(X), model(X), atol=1e-5)
+    model = Deciding().eval().requires_grad_(requires_grad=False)
+    search, folded = fold(model, X)
+    assert folded == 0
+    with torch.no_grad():
+        assert torch.allclose(search(X), model(X), atol=1e-5)
 
 
 def test_an_uncopyable_model_is_searched_as_it_is():

@@ -63,7 +63,7 @@ class NAttack(Attack):
             images = state["origin"].repeat_interleave(self.population, 0)
             shape = (len(rows), self.population, *x.shape[1:])
             noise = streams[rows].child("population").at(state["age"]).normal(x.new_empty(shape))
-            centre = columns_of(state["centre"] + state["mean"], noise)
+            centre = (state["centre"] + state["mean"]).unsqueeze(1)
             people = threat.project(decode(centre + self.sigma * noise).flatten(0, 1), images)
             with torch.no_grad():
                 logits = torch.cat([model(part) for part in people.split(budget.batch_size)])
@@ -87,8 +87,3 @@ class NAttack(Attack):
         slots = max(1, AHEAD * budget.batch_size // self.population)
         drive(len(x), slots, device=x.device, begin=begin, step=step, finish=finish, confirm=leaving.confirm)
         return answer
-
-
-def columns_of(each: Tensor, population: Tensor) -> Tensor:
-    """Return (n, ...) shaped to meet the (n, population, ...) of its populations."""
-    return each.unsqueeze(1).expand_as(population)
