@@ -11,6 +11,7 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Any, ClassVar, Literal, final
 
+import torch
 from pydantic import BaseModel, ConfigDict
 from torch import Tensor, nn
 
@@ -21,7 +22,7 @@ from cwbench.threat import Threat
 
 Split = Literal["train", "test"]
 State = Mapping[str, Any]
-"""What a defense remembers from epoch to epoch: JSON-able values. It is checkpointed and resumed."""
+"""What a defense remembers from epoch to epoch: JSON-able values. It is checkpointed, resumed and reported."""
 
 
 class Access(StrEnum):
@@ -119,23 +120,112 @@ class Loss:
     """A scalar with a gradient."""
 
 
+class Examples(ABC):
+    """A split of a dataset: labels at hand, images on request, so that large sets can stream."""
+
+    labels: Tensor
+    """Shape (N,), int64."""
+    streamed: ClassVar[bool] = False
+    """True: images are read from files one by one. Training then reads ahead in processes of their own, and images are
+    checked as they are read instead of all at once."""
+
+    @abstractmethod
+    def images(self, rows: Tensor) -> Tensor:
+        """Return the images of some rows, (len(rows), C, H, W) float32 in [0, 1]."""
+
+    def digest(self) -> str | None:
+        """Return a digest of labels and images if there is a cheaper one than that of every pixel."""
+        return None
+
+    def to(self, device: torch.device) -> "Examples":
+        """Return the examples with their images on a device, if they are small enough to lie in memory at all."""
+        del device
+        return self
+
+    @final
+    def __len__(self) -> int:
+        return len(self.labels)
+
+
+@final
+@dataclass(frozen=True)
+class TensorExamples(Examples):
+    """Examples that fit into memory, as floats in [0, 1]."""
+
+    x: Tensor
+    labels: Tensor
+
+    def images(self, rows: Tensor) -> Tensor:
+        return self.x[rows]
+
+    def to(self, device: torch.device) -> "TensorExamples":
+        return TensorExamples(self.x.to(device), self.labels.to(device))
+
+
+@final
+@dataclass(frozen=True)
+class ByteExamples(Examples):
+    """Examples that fit into memory, as bytes 0 … 255: a quarter of what floats take."""
+
+    x: Tensor
+    labels: Tensor
+
+    def images(self, rows: Tensor) -> Tensor:
+        return self.x[rows].float() / 255
+
+    def to(self, device: torch.device) -> "ByteExamples":
+        return ByteExamples(self.x.to(device), self.labels.to(device))
+
+
+@final
+class Part(Examples):
+    """Some rows of other examples."""
+
+    def __init__(self, whole: Examples, rows: Tensor) -> None:
+        self.whole, self.rows = whole, rows
+        self.labels = whole.labels[rows]
+        self.streamed = whole.streamed  # type: ignore[misc]  # a part streams if the whole does
+
+    def images(self, rows: Tensor) -> Tensor:
+        return self.whole.images(self.rows[rows])
+
+    def to(self, device: torch.device) -> "Part":
+        return Part(self.whole.to(device), self.rows.to(device))
+
+
+@dataclass(frozen=True)
+class TrainingSet:
+    """What a defense trains on."""
+
+    labelled: Examples
+    unlabelled: Examples | None = None
+    """Images whose labels nobody looks at. Half of every batch comes from here, with ``Defense.pseudo_labels``."""
+
+
 @dataclass(frozen=True)
 class Task:
     """What a defense may look at before training begins."""
 
     classes: tuple[str, ...]
     n: int
-    """The number of training examples."""
+    """The number of labelled training examples."""
     epochs: int
+    unlabelled: int = 0
+    """The number of unlabelled ones."""
+
+
+Teacher = Callable[[str | None], Model]
+"""``teacher(None)``: a network trained without a defense on the labelled examples, with this run's backbone, recipe and
+seed. ``teacher(checkpoint)``: the one stored under that digest or in that folder. In eval mode, on the device."""
 
 
 @dataclass(frozen=True)
 class Progress:
-    """Where training stands after an epoch."""
+    """Where training stands when an epoch begins."""
 
     model: Classifier
     epoch: int
-    """Epochs finished, from 1."""
+    """The epoch that begins, counted from 1."""
     epochs: int
 
 
@@ -162,42 +252,36 @@ class Defense(Plugin):
         """Return the last layer, (N, width) → logits (N, classes): linear unless the defense says otherwise."""
         return nn.Linear(width, classes)
 
+    def training_set(self, dataset: "Dataset", labelled: Examples, root: Path | None) -> TrainingSet:
+        """Return what to train on: all of the training split unless the defense says otherwise.
+
+        ``root`` is the user's data folder, as in ``Dataset.load``.
+
+        Raises:
+            CwbenchError: the defense needs data that are not there.
+        """
+        del dataset, root
+        return TrainingSet(labelled)
+
     def prepare(self, task: Task) -> State:
         """Return the state that training begins with."""
         del task
         return {}
 
-    def epoch_end(self, state: State, progress: Progress) -> State:
-        """Return the state of the next epoch."""
+    def pseudo_labels(self, unlabelled: Examples, *, teacher: Teacher, device: torch.device) -> Tensor:
+        """Return the labels to train on for the unlabelled examples, shape (M,), int64, on the CPU.
+
+        It is asked once for a training, and only if ``training_set`` gave unlabelled examples.
+        """
+        raise NotImplementedError(f"{self.name} must say how it labels unlabelled examples")
+
+    def epoch_begin(self, state: State, progress: Progress) -> State:
+        """Return the state of the epoch that begins, and bring the model into it, such as to its temperature.
+
+        It may change buffers of the model, not weights. The judged model is the one that its epoch left behind.
+        """
         del progress
         return state
-
-
-class Examples(ABC):
-    """A split of a dataset: labels at hand, images on request, so that large sets can stream."""
-
-    labels: Tensor
-    """Shape (N,), int64."""
-
-    @abstractmethod
-    def images(self, rows: Tensor) -> Tensor:
-        """Return the images of some rows, (len(rows), C, H, W) float32 in [0, 1]."""
-
-    @final
-    def __len__(self) -> int:
-        return len(self.labels)
-
-
-@final
-@dataclass(frozen=True)
-class TensorExamples(Examples):
-    """Examples that fit into memory."""
-
-    x: Tensor
-    labels: Tensor
-
-    def images(self, rows: Tensor) -> Tensor:
-        return self.x[rows]
 
 
 class Dataset(Plugin):
@@ -223,6 +307,9 @@ class Dataset(Plugin):
     recipes: ClassVar[Mapping[str, Recipe]]
     """``paper``: the study's settings. ``quick``: a good network in minutes."""
     default_recipe: ClassVar[str] = "paper"
+    held_back: ClassVar[float | None] = None
+    """For datasets without an unlabelled pool: the share of the training set whose labels semi-supervised defenses put
+    aside. None: they must be told what to use."""
 
     @abstractmethod
     def load(self, split: Split, root: Path | None) -> Examples:
@@ -231,6 +318,15 @@ class Dataset(Plugin):
         Raises:
             CwbenchError: the data are missing or damaged; the message says what to fetch and where to put it.
         """
+
+    def unlabelled(self, root: Path | None) -> Examples | None:
+        """Return the pool of unlabelled images that belongs to the dataset, if there is one; ``root`` as in ``load``.
+
+        Raises:
+            CwbenchError: the pool is missing or damaged.
+        """
+        del root
+        return None
 
 
 class Backbone(Plugin):

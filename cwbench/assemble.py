@@ -11,6 +11,7 @@ from cwbench.evaluation import AttackOutcome, Outcomes
 from cwbench.exact import Exact
 from cwbench.plan import Plan
 from cwbench.provenance import provenance
+from cwbench.recipe import Recipe
 from cwbench.records import (
     AttackRecord,
     Condition,
@@ -67,11 +68,17 @@ def training_record(plan: Plan, checkpoint: Checkpoint) -> TrainingRecord:
         checkpoint=checkpoint.digest,
         recipe_name=plan.recipe_name,
         recipe=plan.recipe.model_dump(mode="json"),
-        selection=f"fixed epoch {record['judged_epoch']} of {plan.recipe.epochs}",
+        selection=_selection(plan.recipe, record["judged_epoch"]),
         losses=record["losses"],
         curves=record["curves"],
         state=record["state"],
     )
+
+
+def _selection(recipe: Recipe, epoch: int) -> str:
+    if recipe.held_out is None:
+        return f"fixed epoch {epoch} of {recipe.epochs}"
+    return f"epoch {epoch} of {recipe.epochs}: most robust on {recipe.held_out:.0%} of the training set, held out"
 
 
 def plugin_record(plugin: Plugin, registry: Registry) -> PluginRecord:

@@ -17,8 +17,13 @@ from cwbench.backbones.digits_cnn import DigitsCNN
 from cwbench.backbones.mnist_cnn import MnistCNN
 from cwbench.datasets.digits import Digits
 from cwbench.datasets.mnist import MNIST
+from cwbench.defenses.fast import Fast
+from cwbench.defenses.he import HE
+from cwbench.defenses.he_cmp import HECMP
+from cwbench.defenses.he_lis import HELIS
 from cwbench.defenses.madry import Madry
 from cwbench.defenses.mart import MART
+from cwbench.defenses.rst import RST
 from cwbench.defenses.standard import Standard
 from cwbench.defenses.trades import TRADES
 from cwbench.hookspecs import hookimpl
@@ -31,7 +36,7 @@ def cwbench_attacks() -> list[type[Attack]]:
 
 @hookimpl
 def cwbench_defenses() -> list[type[Defense]]:
-    return [Standard, Madry, TRADES, MART]
+    return [Standard, Madry, TRADES, MART, RST, HE, HELIS, HECMP, Fast]
 
 
 @hookimpl

@@ -20,6 +20,9 @@ from cwbench.files import new_folder, write_atomically
 
 WEIGHTS, DESCRIPTION = "weights.safetensors", "checkpoint.json"
 CONTENT, DIGEST_LENGTH = "content", 64
+UNFINISHED = ".unfinished"
+SHORTEST = 8
+"""Characters of a digest that are enough to name a checkpoint."""
 
 
 @dataclass(frozen=True)
@@ -44,6 +47,8 @@ class Checkpoint:
 class Partial:
     """A training between two epochs."""
 
+    identity: Mapping[str, Any]
+    """What determines it, as that of the checkpoint that it will be."""
     tensors: Mapping[str, Tensor]
     content: Mapping[str, Any]
 
@@ -124,7 +129,7 @@ class Store:
     def save_partial(self, key: str, partial: Partial) -> None:
         """Keep the state of a training between two epochs: one file, so that its parts always belong together."""
         self.root.mkdir(parents=True, exist_ok=True)
-        content = json.dumps({"key": key, "content": partial.content}).encode()
+        content = json.dumps({"identity": partial.identity, "content": partial.content}).encode()
         tensors = {name: tensor.contiguous() for name, tensor in partial.tensors.items()}
         body = save(tensors | {CONTENT: torch.frombuffer(bytearray(content), dtype=torch.uint8)})
         write_atomically(self._partial_path(key), digest.of_bytes(body).encode() + body)
@@ -144,16 +149,49 @@ class Store:
                 raise _DamagedError("its content does not have the sha256 that it begins with")
             tensors = load(whole[DIGEST_LENGTH:])
             content = json.loads(tensors.pop(CONTENT).numpy().tobytes())
-            if content["key"] != key:
+            if digest.of_json(content["identity"]) != key:
                 raise _DamagedError("it is the training of something else")
-            return Partial(tensors, content["content"])
+            return Partial(content["identity"], tensors, content["content"])
         except (OSError, ValueError, KeyError, SafetensorError, _DamagedError) as error:
             raise CwbenchError(
                 f"the unfinished training {path} is damaged: {error}", "remove it to train from the beginning"
             ) from None
 
+    def unfinished(self) -> dict[str, Partial]:
+        """Return every sound unfinished training by its digest."""
+        found = {}
+        for path in sorted(self.root.glob(f"*{UNFINISHED}")):
+            with suppress(CwbenchError):
+                partial = self.find_partial(path.name.removesuffix(UNFINISHED))
+                if partial:
+                    found[path.name.removesuffix(UNFINISHED)] = partial
+        return found
+
+    def opened(self, uri: str) -> Checkpoint:
+        """Return a checkpoint by its folder, its digest or the first eight characters of that or more.
+
+        Raises:
+            CwbenchError: there is none, several, or it is damaged.
+        """
+        folder = Path(uri)
+        if folder.is_dir():
+            found = Store(folder.resolve().parent).find(folder.resolve().name)
+            if found:
+                return found
+        known = [entry.name for entry in self.root.glob("*/") if not entry.name.startswith(".")]
+        matches = sorted(name for name in known if name.startswith(uri)) if len(uri) >= SHORTEST else []
+        found = self.find(matches[0]) if len(matches) == 1 else None
+        if found is None and matches:
+            raise CwbenchError(f"{len(matches)} checkpoints begin with {uri!r}", "give more of the digest")
+        if found is None:
+            raise CwbenchError(
+                f"no checkpoint is a folder or has a digest that begins with {uri!r}",
+                "see cwbench list checkpoints; eight characters are enough",
+            )
+        return found
+
     def _partial_path(self, key: str) -> Path:
-        return self.root / f"{key}.unfinished"
+        return self.root / f"{key}{UNFINISHED}"
 
 
 class _DamagedError(Exception):

@@ -6,9 +6,11 @@ from typing import Any
 
 from cwbench import data, digest
 from cwbench.api import Examples
-from cwbench.evaluation import Settings, evaluate
+from cwbench.evaluation import Settings
 from cwbench.model import Classifier
+from cwbench.parallel import ALONE, Team
 from cwbench.plan import Plan, PlannedAttack, default_attack, plan_attacks
+from cwbench.sharded import evaluate_together
 from cwbench.spec import PluginSpec
 from cwbench.summarise import per_class, standing
 from cwbench.training.job import NO_INFLUENCE
@@ -21,13 +23,14 @@ class Curves:
     plan: Plan
     test: Examples
     attack: PlannedAttack
+    team: Team = ALONE
 
     @classmethod
-    def of(cls, plan: Plan, test: Examples) -> "Curves":
+    def of(cls, plan: Plan, test: Examples, team: Team = ALONE) -> "Curves":
         (attack,) = plan_attacks(
             (PluginSpec(name="pgd"),), plan.registry, plan.threat, default_attack(plan.dataset, plan.threat)
         )
-        return cls(plan, test, attack)
+        return cls(plan, test, attack, team)
 
     @property
     def identity(self) -> dict[str, Any]:
@@ -44,7 +47,7 @@ class Curves:
     def measure(self, model: Classifier) -> Mapping[str, Any]:
         """Return the counts of each class: judged, correct when clean, correct under attack."""
         plan, k = self.plan, len(self.plan.dataset.classes)
-        outcomes = evaluate(
+        outcomes = evaluate_together(
             model,
             self.test,
             [self.attack],
@@ -52,6 +55,7 @@ class Curves:
             classes=k,
             threat=plan.threat,
             settings=Settings(plan.seed, plan.device, plan.batch_size, probing=False),
+            team=self.team,
         )
         (attack,) = outcomes.attacks
         return {

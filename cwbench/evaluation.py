@@ -66,6 +66,8 @@ class Settings:
     """Where finished chunks are kept."""
     substitutes: Mapping[str | None, Substitute] = field(default_factory=dict)
     """The networks that transfer attacks use, by what their field ``substitute`` says."""
+    agree: Callable[[Precision], Precision] = lambda precision: precision
+    """What several processes that share an evaluation search in, given what each of them would."""
 
 
 @dataclass(frozen=True)
@@ -232,6 +234,9 @@ class _Harness:
         if wanted == "auto" and decided in ("fp32", "bf16"):
             wanted = "fp32" if decided == "fp32" else "bf16"
         prepared = self._fitting(partial(self._copy, standing, wanted))
+        agreed = self.settings.agree(prepared.precision)
+        if agreed != prepared.precision:
+            prepared = self._fitting(partial(self._copy, standing, agreed))
         if journal:
             journal.decide("precision", prepared.precision)
         return prepared

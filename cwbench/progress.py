@@ -1,5 +1,6 @@
-"""Progress bars: on standard error, and only where that is a terminal."""
+"""Progress bars: on standard error, only where that is a terminal, and of several processes only the leader's."""
 
+import os
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -13,7 +14,8 @@ def bar(description: str, total: int) -> Iterator[Callable[[int], None]]:
     """Show a bar while the block runs; yields ``advance(n)``."""
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     console = Console(stderr=True)
-    with Progress(*columns, console=console, transient=True, disable=not sys.stderr.isatty()) as shown:
+    silent = not sys.stderr.isatty() or os.environ.get("RANK", "0") != "0"
+    with Progress(*columns, console=console, transient=True, disable=silent) as shown:
         task = shown.add_task(description, total=total)
         yield lambda finished: shown.advance(task, finished)
 

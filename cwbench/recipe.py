@@ -1,6 +1,8 @@
 """Training recipes: every number that a training depends on, apart from the defense and the threat."""
 
 import math
+from collections.abc import Sequence
+from itertools import pairwise
 from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
@@ -9,6 +11,7 @@ from cwbench.exact import Number
 
 Count = Annotated[int, Field(ge=1, le=1_000_000)]
 Positive = Annotated[Number, Field(gt=0)]
+Share = Annotated[Number, Field(gt=0, le=1)]
 
 
 class _Closed(BaseModel):
@@ -67,6 +70,69 @@ class Cosine(_Closed):
         return 0.5 * (1 + math.cos(math.pi * done / epochs))
 
 
+class ThreeStage(_Closed):
+    """Linear between knots (epochs done, share of the peak), as in the three phases of Wong et al. 2020 on ImageNet.
+
+    Their rates there: 0 to 0.4 over the first epoch, then down to 0.04, 0.004 and 0.0004 at epochs 6, 12 and 15, where
+    the phases end.
+    """
+
+    kind: Literal["three-stage"] = "three-stage"
+    knots: tuple[tuple[Annotated[Number, Field(ge=0)], Annotated[Number, Field(ge=0)]], ...] = Field(
+        default=((0, 0), (1, 1), (6, 0.1), (12, 0.01), (15, 0.001)), min_length=2
+    )
+
+    def rate(self, done: float, epochs: int) -> float:
+        del epochs
+        for (start, low), (end, high) in pairwise(self.knots):
+            if done <= end:
+                return low + (high - low) * (done - start) / (end - start)
+        return self.knots[-1][1]
+
+
+class CropFlip(_Closed):
+    """Pad with zeros, crop back to size at a random place, and mirror every other image."""
+
+    kind: Literal["crop-flip"] = "crop-flip"
+    pad: Annotated[int, Field(ge=0, le=64)] = 4
+    flip: bool = True
+
+
+class ResizedCrop(_Closed):
+    """Cut out a random part of a random shape, resize it, and mirror every other image (Szegedy et al. 2015)."""
+
+    kind: Literal["resized-crop"] = "resized-crop"
+    scale: tuple[Share, Share] = (0.08, 1.0)
+    """The share of the area, uniform between these."""
+    ratio: tuple[Positive, Positive] = (3 / 4, 4 / 3)
+    """Width over height, log-uniform between these."""
+    flip: bool = True
+
+
+class EMA(_Closed):
+    """The judged weights are an exponential moving average over all steps."""
+
+    kind: Literal["ema"] = "ema"
+    decay: Annotated[Number, Field(ge=0, lt=1)] = 0.999
+
+
+class Mean(_Closed):
+    """The judged weights are the mean over the ends of epochs (stochastic weight averaging, Izmailov et al. 2018)."""
+
+    kind: Literal["mean"] = "mean"
+    after: Annotated[Number, Field(ge=0, lt=1)] = 0.75
+    """The share of the training after which the mean begins."""
+
+
+class Resolution(_Closed):
+    """The size of training images from one epoch on: small ones first are cheaper (Wong et al. 2020, section 5.3)."""
+
+    size: Annotated[int, Field(ge=8, le=4096)]
+    batch_size: Count
+    after: Annotated[Number, Field(ge=0, lt=1)] = 0.0
+    """The share of the training after which this stage begins."""
+
+
 class Inner(_Closed):
     """The inner maximisation from one epoch on.
 
@@ -88,7 +154,7 @@ class Recipe(_Closed):
     lr: Positive
     """The peak learning rate; the schedule multiplies it."""
     optimizer: SGD | Adam = Field(discriminator="kind")
-    schedule: MultiStep | OneCycle | Cosine = Field(discriminator="kind")
+    schedule: MultiStep | OneCycle | Cosine | ThreeStage = Field(discriminator="kind")
     inner: tuple[Inner, ...] = Field(min_length=1)
     eps_warmup: Annotated[Number, Field(ge=0, lt=1)] = 0.0
     """The share of the training over which eps rises linearly from 0.
@@ -97,6 +163,15 @@ class Recipe(_Closed):
     """
     judge_epoch: Count | None = None
     """The epoch whose weights are judged, as the study does (epoch 75 of 100); the last one if null."""
+    held_out: Annotated[Number, Field(gt=0, lt=1)] | None = None
+    """The share of the training set that is not trained on, and chooses the epoch instead: the one with the highest
+    robust accuracy there. Test data never choose."""
+    augment: Annotated[CropFlip | ResizedCrop, Field(discriminator="kind")] | None = None
+    average: Annotated[EMA | Mean, Field(discriminator="kind")] | None = None
+    clip_norm: Positive | None = None
+    """Gradients longer than this (L2, all weights together) are shortened to it."""
+    resolutions: tuple[Resolution, ...] = ()
+    """Stages of another image and batch size; none: images as they are."""
 
     @model_validator(mode="after")
     def _consistent(self) -> "Recipe":
@@ -110,9 +185,17 @@ class Recipe(_Closed):
                 raise ValueError(
                     f"milestones {late} are past the end of {self.epochs} epochs: set schedule.milestones too"
                 )
-        starts = [stage.after for stage in self.inner]
-        if starts[0] != 0 or sorted(set(starts)) != starts:
-            raise ValueError(f"inner stages must begin after 0 and ascend, not after {starts}")
+        if isinstance(self.schedule, ThreeStage):
+            ends = [end for end, _ in self.schedule.knots]
+            if ends[0] != 0 or sorted(set(ends)) != ends or ends[-1] > self.epochs:
+                raise ValueError(
+                    f"knots at {ends} must ascend from 0 and not go past the end of {self.epochs} epochs: "
+                    "set schedule.knots too"
+                )
+        if self.held_out is not None and self.judge_epoch is not None:
+            raise ValueError("judge_epoch and held_out both choose the epoch: set one of them to null")
+        _refuse_unordered("inner stages", self.inner)
+        _refuse_unordered("resolutions", self.resolutions)
         return self
 
     def learning_rate(self, done: float) -> float:
@@ -123,7 +206,17 @@ class Recipe(_Closed):
         """Return the inner maximisation after ``done`` epochs."""
         return [stage for stage in self.inner if stage.after <= done / self.epochs][-1]
 
+    def resolution_at(self, done: float) -> Resolution | None:
+        """Return the size of images and batches after ``done`` epochs; None: as they are."""
+        return ([None, *(stage for stage in self.resolutions if stage.after <= done / self.epochs)])[-1]
+
     def eps_share(self, done: float) -> float:
         """Return the share of eps in force after ``done`` epochs: above 0, at most 1."""
         share = done / self.epochs
         return 1.0 if share >= self.eps_warmup else max(share / self.eps_warmup, 1e-3)
+
+
+def _refuse_unordered(what: str, stages: Sequence[Inner | Resolution]) -> None:
+    starts = [stage.after for stage in stages]
+    if starts and (starts[0] != 0 or sorted(set(starts)) != starts):
+        raise ValueError(f"{what} must begin after 0 and ascend, not after {starts}")

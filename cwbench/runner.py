@@ -1,6 +1,7 @@
 """The way through the house: spec → plan → checkpoint → outcomes → report."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -12,41 +13,50 @@ from cwbench.assemble import columns, dataset_record, report_of, training_record
 from cwbench.checkpoints import Store
 from cwbench.curves import Curves
 from cwbench.errors import CwbenchError
-from cwbench.evaluation import Settings, Substitute, evaluate
+from cwbench.evaluation import Settings, Substitute
 from cwbench.files import new_folder, require_writable, write_atomically
 from cwbench.journal import Journal
+from cwbench.parallel import ALONE, Team, own_device
 from cwbench.plan import Plan, make_plan
 from cwbench.registry import Registry
 from cwbench.report import Report
+from cwbench.sharded import evaluate_together
 from cwbench.spec import RunSpec
 from cwbench.substitute import Substitutes
-from cwbench.training.fit import fit, load_classifier
+from cwbench.training.fit import fit
 from cwbench.training.job import NO_INFLUENCE, Job
+from cwbench.training.rebuild import load_classifier
+from cwbench.training.resume import require_same
 
 REPORT_ROOM = 16 << 20
 """Bytes that must be free for reports and predictions before training begins."""
 
 
-def run(spec: RunSpec, *, registry: Registry, store: Store, out: Path | None) -> tuple[Report, Path | None]:
-    """Do a run and return its report and, with ``out``, the file that it was written to.
+def run(
+    spec: RunSpec, *, registry: Registry, store: Store, out: Path | None, team: Team = ALONE
+) -> tuple[Report, Path | None]:
+    """Do a run and return its report and, with ``out``, the file that it was written to by the team's leader.
 
     Raises:
         CwbenchError: anything the user can put right; nothing is written then.
     """
     plan = make_plan(spec, registry)
-    if out:
+    plan = replace(plan, device=own_device(plan.device, team))
+    if out and team.leads:
         require_writable(out, REPORT_ROOM)
     test = data.open_split(plan.dataset, "test", plan.root)
-    sources = _substitutes(plan, store)
+    sources = _substitutes(plan, store, team)
     named = sources.named(plan.attacks)
-    curves = Curves.of(plan, test) if plan.every else None
-    job = Job.of(plan, curves.identity if curves else None)
-    if not store.holds(job.digest):
+    curves = Curves.of(plan, test, team) if plan.every else None
+    job = Job.of(plan, curves.identity if curves else None, team)
+    if spec.resume:
+        require_same(job, store, spec.resume)
+    if not store.holds(job.digest) and team.leads:
         require_writable(store.root, 8 * _weights_size(job))
-    checkpoint = fit(job, store, curves.measure if curves else None)
+    checkpoint = fit(job, store, curves.measure if curves else None, team)
     substitutes = named | sources.trained(plan.attacks)
-    journal = Journal(store.root.parent / "evaluations" / _evaluation_digest(plan, job, test, substitutes))
-    outcomes = evaluate(
+    journal = Journal(store.root.parent / "evaluations" / _evaluation_digest(plan, job, test, substitutes, team))
+    outcomes = evaluate_together(
         load_classifier(job, checkpoint),
         test,
         plan.attacks,
@@ -62,6 +72,7 @@ def run(spec: RunSpec, *, registry: Registry, store: Store, out: Path | None) ->
             journal=journal,
             substitutes=substitutes,
         ),
+        team=team,
     )
     content, predictions = sidecar.encode(columns(outcomes))
     report = report_of(
@@ -77,7 +88,7 @@ def run(spec: RunSpec, *, registry: Registry, store: Store, out: Path | None) ->
         training=training_record(plan, checkpoint),
         predictions=predictions if out else None,
     )
-    path = write_run(report, content, out) if out else None
+    path = write_run(report, content, out) if out and team.leads else None
     journal.close()
     return report, path
 
@@ -100,7 +111,7 @@ def write_run(report: Report, predictions: bytes, out: Path) -> Path:
     return folder / "report.json"
 
 
-def _substitutes(plan: Plan, store: Store) -> Substitutes:
+def _substitutes(plan: Plan, store: Store, team: Team) -> Substitutes:
     return Substitutes(
         dataset=plan.dataset,
         classes=len(plan.dataset.classes),
@@ -111,11 +122,14 @@ def _substitutes(plan: Plan, store: Store) -> Substitutes:
         device=plan.device,
         registry=plan.registry,
         store=store,
+        team=team,
     )
 
 
-def _evaluation_digest(plan: Plan, job: Job, test: Examples, substitutes: Mapping[str | None, Substitute]) -> str:
-    """Return the digest of everything that determines what attacks achieve on this machine."""
+def _evaluation_digest(
+    plan: Plan, job: Job, test: Examples, substitutes: Mapping[str | None, Substitute], team: Team
+) -> str:
+    """Return the digest of everything that determines what attacks achieve in this process."""
     attacks = [(planned.label, planned.attack) for planned in plan.attacks]
     return digest.of_json(
         {
@@ -131,6 +145,7 @@ def _evaluation_digest(plan: Plan, job: Job, test: Examples, substitutes: Mappin
             "batch_size": plan.batch_size,
             "device": plan.device.type,
             "threads": torch.get_num_threads(),
+            "process": [team.rank, team.size],
             "torch": torch.__version__,
             "code": digest.of_code(
                 "cwbench.evaluation",

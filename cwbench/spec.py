@@ -122,11 +122,14 @@ class RunSpec(BaseModel):
     """Examples in one forward pass of the evaluation."""
     precision: Literal["auto", "fp32", "bf16"] = "auto"
     """What attacks search in; the verdict is always fp32. ``auto`` takes bf16 where it is measured to be faster and no
-    weaker."""
+    weaker. Training is in fp32 unless ``bf16`` asks for mixed precision."""
     cascade: bool = False
     """Each attack gets only what the ones before have left standing: the worst case for less."""
     every: Annotated[int, Field(ge=1)] | None = None
     """Record class-wise accuracy after every so many epochs of training."""
+    resume: str | None = None
+    """Go on with the unfinished training of this digest, and refuse if this run would train something else. Without it
+    a run goes on with its own unfinished training, if there is one."""
 
 
 def validated(model: type[M], data: Any, subject: str) -> M:

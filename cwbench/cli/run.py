@@ -27,11 +27,15 @@ def run(
     device: Annotated[str | None, typer.Option(help="auto, cpu, cuda, cuda:1, mps.")] = None,
     batch_size: Annotated[str | None, typer.Option(help="Images in one forward pass: auto or a number.")] = None,
     precision: Annotated[
-        str | None, typer.Option(help="What attacks search in: auto, fp32 or bf16. The verdict is always fp32.")
+        str | None,
+        typer.Option(help="auto, fp32, or bf16: what attacks search and training computes in. The verdict is fp32."),
     ] = None,
     cascade: Annotated[
         bool, typer.Option("--cascade", help="Attack only what still stands: the worst case for less.")
     ] = False,
+    resume: Annotated[
+        str | None, typer.Option(help="Go on with this unfinished training, and refuse if anything changed.")
+    ] = None,
     every: Annotated[str | None, typer.Option(help="Record class-wise accuracy after every so many epochs.")] = None,
     out: Annotated[Path, typer.Option(help="Where the run's folder is made.")] = Path("runs"),
     config: Annotated[Path | None, typer.Option(help="YAML with the same fields; options override it.")] = None,
@@ -40,6 +44,7 @@ def run(
     """Train a defense, or take it from the cache, attack it and report its robustness class by class."""
     from cwbench.allocator import keep_freed_memory
     from cwbench.checkpoints import Store
+    from cwbench.parallel import joined
     from cwbench.registry import installed
     from cwbench.runner import run as do_run
     from cwbench.spec import RunSpec, read_config, validated
@@ -62,6 +67,7 @@ def run(
         "precision": precision,
         "cascade": cascade or None,
         "every": every,
+        "resume": resume,
     }
     content = read_config(config) if config else {}
     if isinstance(content.get("set"), dict):
@@ -69,7 +75,10 @@ def run(
     content |= {name: value for name, value in options.items() if value is not None}
     keep_freed_memory()
     spec = validated(RunSpec, content, str(config or "the run"))
-    report, path = do_run(spec, registry=installed(), store=Store.default(), out=out)
+    with joined() as team:
+        report, path = do_run(spec, registry=installed(), store=Store.default(), out=out, team=team)
+    if not team.leads:
+        return
     if json_:
         typer.echo(report.to_json(), nl=False)
     else:

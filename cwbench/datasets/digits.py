@@ -49,6 +49,7 @@ class Digits(Dataset):
         ),
     }
     default_recipe = "quick"
+    held_back = 0.5
 
     def load(self, split: Split, root: Path | None) -> Examples:
         del root  # the data are part of scikit-learn

@@ -24,6 +24,7 @@ class MNIST(Dataset):
     attack = Inner(steps=40, step_size=0.01)
     suite = ("fgsm", "pgd", "cw-pgd", "tpgd", "transfer", "square", "autoattack")
     backbone = "mnist-cnn"
+    held_back = 0.5
     recipes = {
         "paper": Recipe(
             epochs=100,

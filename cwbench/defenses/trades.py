@@ -20,8 +20,9 @@ from cwbench.threat import Threat
 class TRADES(AdversarialDefense):
     """Zhang et al. 2019, equation (5): mean CE(z, y) + β · mean KL(p ‖ p′), the inner attack on Σ KL(p ‖ p′).
 
-    As in the authors' code the target p carries a gradient in the outer loss, the clean and the adversarial batch go
-    through train mode separately, and the KL divergence is averaged over the batch, not over classes.
+    As in the authors' code the target p carries a gradient in the outer loss, three batches go through train mode one
+    by one (clean, adversarial, and clean again for p), and the KL divergence is averaged over the batch, not over
+    classes.
     """
 
     name = "trades"
@@ -34,12 +35,22 @@ class TRADES(AdversarialDefense):
         return nearby_start(x, streams)
 
     def inner_objective(self, model: Classifier, batch: Batch) -> Callable[[Tensor], Tensor]:
-        with torch.no_grad():
-            log_p = model(batch.x).log_softmax(1)
-        return lambda logits: summed_kl(log_p, logits.log_softmax(1))
+        return divergence_from(model, batch.x)
 
     def outer(self, model: Classifier, batch: Batch, adversarial: Tensor) -> Loss:
-        logits = model(batch.x)
-        clean = F.cross_entropy(logits, batch.y)
-        robust = summed_kl(logits.log_softmax(1), model(adversarial).log_softmax(1)).mean()
-        return Loss(clean + self.beta * robust)
+        return trades_loss(model, batch, adversarial, self.beta)
+
+
+def divergence_from(model: Classifier, x: Tensor) -> Callable[[Tensor], Tensor]:
+    """Return the map from logits (N, K) to KL(p ‖ p′), shape (N,), with p the model's output on ``x``, held fixed."""
+    with torch.no_grad():
+        log_p = model(x).log_softmax(1)
+    return lambda logits: summed_kl(log_p, logits.log_softmax(1))
+
+
+def trades_loss(model: Classifier, batch: Batch, adversarial: Tensor, beta: float) -> Loss:
+    """Return the outer loss; ``model`` is in train mode."""
+    clean = F.cross_entropy(model(batch.x), batch.y)
+    log_q = model(adversarial).log_softmax(1)
+    robust = summed_kl(model(batch.x).log_softmax(1), log_q).mean()
+    return Loss(clean + beta * robust)

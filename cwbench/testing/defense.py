@@ -27,6 +27,7 @@ def check_defense(defense: Defense) -> None:
     state = defense.prepare(Task(tuple("abcde"), len(given.x), epochs=2))
     _check_json(defense, state)
     model.train()
+    state = defense.epoch_begin(state, Progress(model, epoch=1, epochs=2))
     first = _loss(defense, model, given.x, given.y, state)
     if not isinstance(first, Loss) or first.total.dim() or not first.total.isfinite():
         broken(defense, "loss must return a Loss whose total is one finite number")
@@ -45,7 +46,7 @@ def check_defense(defense: Defense) -> None:
     again = _loss(defense, model, given.x, given.y, state)
     if not torch.equal(second.total, again.total):
         broken(defense, "the same call gave another loss; draw every random number from streams")
-    _check_json(defense, defense.epoch_end(state, Progress(model, epoch=1, epochs=2)))
+    _check_json(defense, defense.epoch_begin(state, Progress(model, epoch=2, epochs=2)))
 
 
 def _loss(defense: Defense, model: Classifier, x: Tensor, y: Tensor, state: object) -> Loss:

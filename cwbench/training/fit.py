@@ -1,6 +1,7 @@
 """The training loop. Every random number follows from (seed, epoch, batch), so a resumed training repeats itself."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -8,54 +9,57 @@ import torch
 from torch import Tensor
 
 from cwbench import progress
-from cwbench.api import Batch, Examples, Progress, State, Task, TensorExamples
+from cwbench.api import Batch, Examples, Progress, State, Task, Teacher, TrainingSet
 from cwbench.checkpoints import Checkpoint, Partial, Store
 from cwbench.errors import CwbenchError
-from cwbench.model import Classifier
+from cwbench.model import Classifier, Model
+from cwbench.parallel import ALONE, Team
 from cwbench.randomness import BatchStreams, key
+from cwbench.training.augment import augmented
+from cwbench.training.average import Average
+from cwbench.training.batches import Batches
 from cwbench.training.job import Job
 from cwbench.training.optimizer import make_optimizer, restore, state_of
+from cwbench.training.rebuild import load_classifier, placed, rebuilt
+from cwbench.training.selection import robust_accuracy
 
 Probe = Callable[[Classifier], Mapping[str, Any]]
 """Measures a classifier between two epochs; the result is JSON-able and goes into the record."""
+LOOK = 50
+"""After how many batches the losses are looked at: a look at every one would make an accelerator wait."""
 
 
-def fit(job: Job, store: Store, probe: Probe | None = None) -> Checkpoint:
+def fit(job: Job, store: Store, probe: Probe | None = None, team: Team = ALONE) -> Checkpoint:
     """Return the trained checkpoint from the store, or train it, going on where a killed training stopped.
 
     Raises:
         CwbenchError: the loss is not finite (the last good epoch is kept), or the store is damaged or not writable.
     """
-    found = store.find(job.digest)
+    found = team.from_leader(lambda: store.find(job.digest))
     if found:
         return found
-    training = _Training.resumed(job, store) or _Training.fresh(job)
+    partial = team.from_leader(lambda: store.find_partial(job.digest))
+    training = _Training.begun(job, store, team, partial)
     with progress.bar(f"training {job.defense.name}", training.last_epoch) as advance:
         advance(training.epoch)
         while training.epoch < training.last_epoch:
             training.run_epoch()
             if probe and job.every and training.epoch % job.every == 0:
-                training.curves.append({"epoch": training.epoch, **probe(training.model)})
-            store.save_partial(job.digest, training.partial())
+                training.curves.append({"epoch": training.epoch, **probe(training.candidate())})
+            team.from_leader(training.save)
             advance(1)
     checkpoint = training.checkpoint()
-    store.save(checkpoint)
+    team.from_leader(lambda: store.save(checkpoint))
     return checkpoint
 
 
-def load_classifier(job: Job, checkpoint: Checkpoint) -> Classifier:
-    """Return the classifier of a checkpoint on the job's device, in eval mode.
+@dataclass
+class _Judged:
+    """The weights that the checkpoint will hold, and what goes with them."""
 
-    Raises:
-        CwbenchError: the weights do not fit the network.
-    """
-    model = job.fresh_classifier()
-    try:
-        model.load_state_dict(dict(checkpoint.weights))
-    except RuntimeError as error:
-        first = str(error).splitlines()[1].strip() if "\n" in str(error) else str(error)
-        raise CwbenchError(f"checkpoint {checkpoint.digest[:12]} does not fit {job.backbone.name}: {first}") from None
-    return _placed(model, job.device).eval()
+    epoch: int = 0
+    weights: dict[str, Tensor] = field(default_factory=dict)
+    state: State = field(default_factory=dict)
 
 
 @dataclass
@@ -63,61 +67,84 @@ class _Training:
     """A training between two epochs."""
 
     job: Job
-    examples: Examples
-    """The training split, on the device where it fits."""
+    store: Store
+    team: Team
+    batches: Batches
     model: Classifier
     optimizer: torch.optim.Optimizer
+    average: Average
     state: State
     epoch: int = 0
     losses: list[float] = field(default_factory=list)
     curves: list[Mapping[str, Any]] = field(default_factory=list)
-    judged: dict[str, Tensor] = field(default_factory=dict)
-    """The weights of the epoch that is judged, once it is over."""
+    scores: list[float] = field(default_factory=list)
+    """Robust accuracy on the held-out part after each epoch, where there is one."""
+    judged: _Judged = field(default_factory=_Judged)
 
     @classmethod
-    def fresh(cls, job: Job) -> "_Training":
-        model = _placed(job.fresh_classifier(), job.device)
-        task = Task(job.dataset.classes, len(job.examples), job.recipe.epochs)
-        return cls(
+    def begun(cls, job: Job, store: Store, team: Team, partial: Partial | None) -> "_Training":
+        """Return the training at its beginning, or where it was left."""
+        model = placed(job.fresh_classifier(), job.device)
+        labels = partial.tensors.get("pseudo_labels") if partial else None
+        if labels is None and job.data.unlabelled is not None:
+            labels = _pseudo_labels(job, job.data.unlabelled, lambda uri: _teacher(job, store, team, uri))
+        resident = (each.to(job.device) if each else None for each in (job.data.labelled, job.data.unlabelled))
+        data = TrainingSet(*resident)  # type: ignore[arg-type]  # the labelled ones are always there
+        training = cls(
             job,
-            _resident(job.examples, job.device),
+            store,
+            team,
+            Batches(data, labels, job.recipe, job.device, team),
             model,
             make_optimizer(job.recipe, model),
-            job.defense.prepare(task),
+            Average(job.recipe),
+            {} if partial else job.defense.prepare(_task(job)),
         )
-
-    @classmethod
-    def resumed(cls, job: Job, store: Store) -> "_Training | None":
-        partial = store.find_partial(job.digest)
-        if partial is None:
-            return None
-        training = cls.fresh(job)
-        training.model.load_state_dict(_below("model.", partial.tensors))
-        restore(training.optimizer, _below("optimizer.", partial.tensors))
-        training.judged = _below("judged.", partial.tensors)
-        training.state = partial.content["state"]
-        training.epoch = partial.content["epoch"]
-        training.losses = partial.content["losses"]
-        training.curves = partial.content["curves"]
+        if partial:
+            training._restore(partial)
         return training
 
-    def partial(self) -> Partial:
+    def _restore(self, partial: Partial) -> None:
+        tensors, content = partial.tensors, partial.content
+        self.model.load_state_dict(_below("model.", tensors))
+        restore(self.optimizer, _below("optimizer.", tensors))
+        on_device = {name: tensor.to(self.job.device) for name, tensor in _below("average.", tensors).items()}
+        self.average.tensors, self.average.taken = on_device, content["averaged"]
+        self.judged = _Judged(content["judged_epoch"], _below("judged.", tensors), content["judged_state"])
+        self.state, self.epoch = content["state"], content["epoch"]
+        self.losses, self.curves, self.scores = content["losses"], content["curves"], content["scores"]
+
+    def save(self) -> None:
+        """Keep where the training stands."""
+        labels = self.batches.pseudo_labels
         tensors = {
             **_above("model.", self.model.state_dict()),
             **_above("optimizer.", state_of(self.optimizer)),
-            **_above("judged.", self.judged),
+            **_above("average.", self.average.tensors),
+            **_above("judged.", self.judged.weights),
+            **({} if labels is None else {"pseudo_labels": labels}),
         }
-        content = {"epoch": self.epoch, "state": self.state, "losses": self.losses, "curves": self.curves}
-        return Partial(tensors, content)
+        content = {
+            "epoch": self.epoch,
+            "state": self.state,
+            "losses": self.losses,
+            "curves": self.curves,
+            "scores": self.scores,
+            "averaged": self.average.taken,
+            "judged_epoch": self.judged.epoch,
+            "judged_state": self.judged.state,
+        }
+        self.store.save_partial(self.job.digest, Partial(self.job.identity, tensors, content))
 
     def checkpoint(self) -> Checkpoint:
         record = {
             "losses": self.losses,
             "curves": self.curves,
-            "state": self.state,
-            "judged_epoch": self.job.recipe.judge_epoch or self.job.recipe.epochs,
+            "scores": self.scores,
+            "state": self.judged.state,
+            "judged_epoch": self.judged.epoch,
         }
-        weights = {name: tensor.cpu().contiguous() for name, tensor in self.judged.items()}
+        weights = {name: tensor.cpu().contiguous() for name, tensor in self.judged.weights.items()}
         return Checkpoint(self.job.identity, weights, record)
 
     @property
@@ -126,6 +153,14 @@ class _Training:
         recipe = self.job.recipe
         return recipe.epochs if self.job.every or not recipe.judge_epoch else recipe.judge_epoch
 
+    def candidate(self) -> Classifier:
+        """Return the classifier that would be judged now: the averaged one where weights are averaged."""
+        if not self.average.taken:
+            return self.model
+        averaged = placed(self.job.fresh_classifier(), self.job.device)
+        averaged.load_state_dict(self.average.weights(self.model))
+        return averaged
+
     def run_epoch(self) -> None:
         """Train one epoch.
 
@@ -133,50 +168,134 @@ class _Training:
             CwbenchError: the loss of a batch is not finite.
         """
         job, recipe = self.job, self.job.recipe
+        self.state = job.defense.epoch_begin(self.state, Progress(self.model, self.epoch + 1, recipe.epochs))
         streams = BatchStreams.of(job.seed, "epoch", self.epoch)
-        batches = streams.child("order").permutation(len(self.examples)).split(recipe.batch_size)
-        losses = torch.zeros(len(batches), device=job.device)
+        count = self.batches.count(self.epoch)
+        losses = torch.zeros(count, device=job.device)
         self.model.train()
-        # A network with dropout draws from the global generator: it is seeded here and put back afterwards.
-        with torch.random.fork_rng(devices=[job.device] if job.device.type == "cuda" else []):
+        with ExitStack() as stack:
+            # A network with dropout draws from the global generator: it is seeded here and put back afterwards.
+            devices = [job.device] if job.device.type == "cuda" else []
+            stack.enter_context(torch.random.fork_rng(devices=devices))
             _seed_modules(key(job.seed, "epoch", self.epoch, "modules") >> 1, job.device)
-            for number, rows in enumerate(batches):
-                done = self.epoch + number / len(batches)
-                losses[number] = self._step(self._batch(rows), done, streams.child("batch", number))
+            stack.enter_context(_mixed(self.model, job))
+            for number, (batch, weight) in enumerate(self.batches.of_epoch(self.epoch, streams)):
+                own = streams.child("batch", number)
+                own = own.child("process", self.team.rank) if self.team.size > 1 else own
+                losses[number] = self._step(batch, self.epoch + number / count, own, weight)
+                if (number + 1) % LOOK == 0:
+                    self._refuse_bad(losses)
         self._refuse_bad(losses)
+        self.team.average(buffer for buffer in self.model.buffers() if buffer.is_floating_point())
         self.epoch += 1
         self.losses.append(float(losses.mean()))
-        self.state = job.defense.epoch_end(self.state, Progress(self.model, self.epoch, recipe.epochs))
-        if self.epoch == (recipe.judge_epoch or recipe.epochs):
-            self.judged = {name: tensor.clone() for name, tensor in self.model.state_dict().items()}
+        self.average.after_epoch(self.model, self.epoch)
+        self._judge()
 
-    def _batch(self, rows: Tensor) -> Batch:
-        rows = rows.to(self.examples.labels.device)
-        return Batch(self.examples.images(rows).to(self.job.device), self.examples.labels[rows].to(self.job.device))
-
-    def _step(self, batch: Batch, done: float, streams: BatchStreams) -> Tensor:
+    def _step(self, batch: Batch, done: float, streams: BatchStreams, weight: float) -> Tensor:
         """Take one step of the optimiser after ``done`` epochs and return the loss, detached."""
-        job = self.job
+        job, recipe = self.job, self.job.recipe
         for group in self.optimizer.param_groups:
-            group["lr"] = job.recipe.learning_rate(done)
-        threat = job.threat.scaled(job.recipe.eps_share(done))
-        loss = job.defense.loss(
-            self.model, batch, threat=threat, inner=job.inner_at(done), streams=streams, state=self.state
-        ).total
+            group["lr"] = recipe.learning_rate(done)
+        x = batch.x if _cropped_while_read(job) else augmented(batch.x, recipe.augment, streams.child("augment"))
+        with torch.autocast(job.device.type, torch.bfloat16, enabled=job.mixed):
+            loss = job.defense.loss(
+                self.model,
+                Batch(x.contiguous(memory_format=torch.channels_last), batch.y),
+                threat=job.threat.scaled(recipe.eps_share(done)),
+                inner=job.inner_at(done),
+                streams=streams,
+                state=self.state,
+            ).total
         self.optimizer.zero_grad(set_to_none=True)
         loss.backward()
+        self.team.average((p.grad for p in self.model.parameters() if p.grad is not None), weight)
+        if recipe.clip_norm:
+            torch.nn.utils.clip_grad_norm_(self.model.parameters(), recipe.clip_norm)
         self.optimizer.step()
-        return loss.detach()
+        self.average.after_step(self.model)
+        mean = loss.detach().float().clone()
+        self.team.average([mean], weight)
+        return mean
+
+    def _judge(self) -> None:
+        """Keep the weights of this epoch if they are the ones to judge, or the best so far."""
+        job, recipe, held_out = self.job, self.job.recipe, self.job.held_out
+        if held_out is None:
+            chosen = self.epoch == (recipe.judge_epoch or recipe.epochs)
+        else:
+            candidate = self.candidate()
+            score = self.team.from_leader(
+                lambda: robust_accuracy(
+                    candidate,
+                    held_out,
+                    threat=job.threat,
+                    attack=job.selection_attack,
+                    seed=job.seed,
+                    device=job.device,
+                )
+            )
+            chosen = score > max(self.scores, default=-1.0)
+            self.scores.append(score)
+        if chosen:
+            self.judged = _Judged(self.epoch, dict(self.average.weights(self.model)), self.state)
 
     def _refuse_bad(self, losses: Tensor) -> None:
-        # Looked at once an epoch: a look at every batch would make an accelerator wait.
         bad = (~losses.isfinite()).nonzero()
         if len(bad):
+            kept = f"epoch {self.epoch} is kept as {self.job.digest[:12]}; " if self.epoch else ""
             raise CwbenchError(
                 f"the loss of {self.job.defense.name} became {float(losses[bad[0]]):g} "
                 f"in epoch {self.epoch + 1}, batch {int(bad[0]) + 1}",
-                "try a lower learning rate: --set recipe.lr=...",
+                f"{kept}try a lower learning rate, --set recipe.lr=..., or --set recipe.clip_norm=1",
             )
+
+
+@contextmanager
+def _mixed(model: Classifier, job: Job) -> Iterator[None]:
+    """Give losses float32 logits although layers compute in bfloat16: a softmax needs more than eight bits."""
+    if not job.mixed:
+        yield
+        return
+    hook = model.register_forward_hook(lambda module, args, logits: logits.float())
+    try:
+        yield
+    finally:
+        hook.remove()
+
+
+def _cropped_while_read(job: Job) -> bool:
+    return job.data.labelled.streamed and job.recipe.augment is not None and job.recipe.augment.kind == "resized-crop"
+
+
+def _task(job: Job) -> Task:
+    unlabelled = job.data.unlabelled
+    return Task(job.dataset.classes, len(job.data.labelled), job.recipe.epochs, len(unlabelled) if unlabelled else 0)
+
+
+def _teacher(job: Job, store: Store, team: Team, uri: str | None) -> Model:
+    """Return the network that labels unlabelled images: a stored one, or a standard one of the same run."""
+    if uri is not None:
+        found = rebuilt(team.from_leader(lambda: store.opened(uri)), job.registry, job.device)
+        if (found.classes, found.shape) != (job.dataset.classes, job.dataset.shape):
+            raise CwbenchError(
+                f"teacher {uri} is {found}", f"it must know the classes and images of {job.dataset.name}"
+            )
+        return found.model
+    standard = job.standard()
+    return load_classifier(standard, fit(standard, store, team=team))
+
+
+def _pseudo_labels(job: Job, unlabelled: Examples, teacher: Teacher) -> Tensor:
+    """Ask the defense for labels, and refuse any that are none."""
+    labels = job.defense.pseudo_labels(unlabelled, teacher=teacher, device=job.device)
+    k, n = len(job.dataset.classes), len(unlabelled)
+    if labels.shape != (n,) or labels.dtype != torch.int64 or not ((labels >= 0) & (labels < k)).all():
+        raise CwbenchError(
+            f"{job.defense.name} returned pseudo-labels {labels.dtype} of shape {tuple(labels.shape)}",
+            f"they must be {n} classes from 0 to {k - 1}, int64",
+        )
+    return labels
 
 
 def _seed_modules(seed: int, device: torch.device) -> None:
@@ -184,18 +303,6 @@ def _seed_modules(seed: int, device: torch.device) -> None:
     if device.type == "cuda":
         with torch.cuda.device(device):
             torch.cuda.manual_seed(seed)
-
-
-def _placed(model: Classifier, device: torch.device) -> Classifier:
-    # Convolutions run faster with channels last: 1.3 times on a CPU (benchmarks/throughput.py).
-    return model.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload,no-any-return]
-
-
-def _resident(examples: Examples, device: torch.device) -> Examples:
-    """Return small sets on the device, where a batch is an index away."""
-    if isinstance(examples, TensorExamples):
-        return TensorExamples(examples.x.to(device), examples.labels.to(device))
-    return examples
 
 
 def _above(prefix: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:

@@ -1,16 +1,20 @@
 """What determines a checkpoint, and its digest."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
 import torch
 
 from cwbench import data, digest
-from cwbench.api import Backbone, Dataset, Defense, Examples, Plugin
+from cwbench.api import Backbone, Dataset, Defense, Examples, Plugin, TrainingSet
+from cwbench.defenses.standard import Standard
+from cwbench.errors import CwbenchError
 from cwbench.model import Classifier
-from cwbench.plan import Plan
+from cwbench.parallel import ALONE, Team
+from cwbench.parts import put_aside
+from cwbench.plan import Plan, default_attack
 from cwbench.randomness import key
 from cwbench.recipe import Inner, Recipe
 from cwbench.registry import Registry
@@ -29,7 +33,10 @@ class Job:
     """One training, completely determined."""
 
     dataset: Dataset
-    examples: Examples
+    data: TrainingSet
+    """What is trained on."""
+    held_out: Examples | None
+    """What chooses the epoch instead, if the recipe holds something out."""
     backbone: Backbone
     defense: Defense
     recipe: Recipe
@@ -37,16 +44,36 @@ class Job:
     inner_scale: float
     seed: int
     device: torch.device
+    mixed: bool
+    """Whether layers compute in bfloat16 where autocast has them do so."""
+    processes: int
+    """How many train together: batch norm sees the share of a batch that one of them has."""
     curves: Mapping[str, Any] | None
     """What determines the curves that are recorded on the way, with ``every``; None without curves."""
     registry: Registry
 
     @classmethod
-    def of(cls, plan: Plan, curves: Mapping[str, Any] | None = None) -> "Job":
-        """Open the training split of a plan."""
+    def of(cls, plan: Plan, curves: Mapping[str, Any] | None = None, team: Team = ALONE) -> "Job":
+        """Open the training split of a plan.
+
+        Raises:
+            CwbenchError: missing or damaged data, no unlabelled images for a defense that needs them, or a batch larger
+                than the set.
+        """
+        split, held_out = data.open_split(plan.dataset, "train", plan.root), None
+        if plan.recipe.held_out is not None:
+            split, held_out = put_aside(split, plan.recipe.held_out)
+            if not len(held_out):
+                raise CwbenchError(
+                    f"recipe.held_out {plan.recipe.held_out:g} of {plan.dataset.name} is not one example of a class",
+                    "hold out more",
+                )
+        training_set = plan.defense.training_set(plan.dataset, split, plan.root)
+        _refuse_large_batches(plan.recipe, training_set, plan.dataset)
         return cls(
             dataset=plan.dataset,
-            examples=data.open_split(plan.dataset, "train", plan.root),
+            data=training_set,
+            held_out=held_out,
             backbone=plan.backbone,
             defense=plan.defense,
             recipe=plan.recipe,
@@ -54,6 +81,8 @@ class Job:
             inner_scale=plan.inner_scale,
             seed=plan.seed,
             device=plan.device,
+            mixed=plan.precision == "bf16",
+            processes=team.size,
             curves=curves,
             registry=plan.registry,
         )
@@ -61,16 +90,26 @@ class Job:
     @cached_property
     def identity(self) -> dict[str, Any]:
         """Everything that determines the weights, as JSON."""
+        unlabelled = self.data.unlabelled
         return {
-            "format": 1,
-            "dataset": self._described(self.dataset) | {"train": data.digest(self.examples)},
+            "format": 2,
+            "dataset": self._described(self.dataset)
+            | {
+                "classes": list(self.dataset.classes),
+                "shape": list(self.dataset.shape),
+                "train": data.digest(self.data.labelled),
+                "unlabelled": None if unlabelled is None else data.digest(unlabelled),
+            },
             "backbone": self._described(self.backbone),
             "defense": self._described(self.defense),
             "recipe": self.recipe.model_dump(mode="json"),
             "threat": {"norm": self.threat.norm, "eps": self.threat.radius},
             "inner_scale": self.inner_scale,
             "seed": self.seed,
+            "selection": None if self.held_out is None else self.selection_attack.model_dump(mode="json"),
             "curves": self.curves,
+            "precision": "bf16" if self.mixed else "fp32",
+            "processes": self.processes,
             "device": self.device.type,
             "torch": torch.__version__,
             "code": digest.of_code("cwbench.training.fit", skip=NO_INFLUENCE),
@@ -91,6 +130,15 @@ class Job:
         scale = self.inner_scale * self.recipe.eps_share(done)
         return stage.model_copy(update={"step_size": stage.step_size * scale})
 
+    @property
+    def selection_attack(self) -> Inner:
+        """Return the steps of the attack that chooses an epoch on what is held out: the dataset's."""
+        return default_attack(self.dataset, self.threat)
+
+    def standard(self) -> "Job":
+        """Return the training of a standard model on the labelled examples of this one, with the same seed."""
+        return replace(self, defense=Standard(), data=TrainingSet(self.data.labelled), curves=None)
+
     def fresh_classifier(self) -> Classifier:
         """Build the network with weights drawn from this training's seed; the global random state stays as it is."""
         channels, size = self.dataset.shape
@@ -110,3 +158,15 @@ class Job:
             "version": None if origin.distribution == "cwbench" else origin.version,
             "code": digest.of_code(*dict.fromkeys(modules), skip=NO_INFLUENCE),
         }
+
+
+def _refuse_large_batches(recipe: Recipe, training_set: TrainingSet, dataset: Dataset) -> None:
+    largest = max([recipe.batch_size, *(stage.batch_size for stage in recipe.resolutions)])
+    n = len(training_set.labelled)
+    if largest > n:
+        raise CwbenchError(
+            f"a batch of {largest:,} is larger than the {n:,} training examples of {dataset.name}",
+            "set a smaller one: --set recipe.batch_size=...",
+        )
+    if training_set.unlabelled is not None and largest < 2:
+        raise CwbenchError("a batch of 1 cannot be half unlabelled", "set recipe.batch_size to 2 or more")

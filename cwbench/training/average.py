@@ -1,0 +1,49 @@
+"""Weights averaged over a training."""
+
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor, nn
+
+from cwbench.recipe import EMA, Mean, Recipe
+
+
+class Average:
+    """A running mean of weights and of batch norm's statistics; other buffers, such as a temperature, are the last."""
+
+    def __init__(self, recipe: Recipe) -> None:
+        self.kind = recipe.average
+        self.epochs = recipe.epochs
+        self.tensors: dict[str, Tensor] = {}
+        self.taken = 0
+        """How many models the mean is of."""
+
+    def after_step(self, model: nn.Module) -> None:
+        if isinstance(self.kind, EMA):
+            # Bias of the first steps: the plain mean until it has seen as many as the decay remembers.
+            self._take(model, max(1 - self.kind.decay, 1 / (self.taken + 1)))
+
+    def after_epoch(self, model: nn.Module, epoch: int) -> None:
+        if isinstance(self.kind, Mean) and epoch > self.kind.after * self.epochs:
+            self._take(model, 1 / (self.taken + 1))
+
+    def weights(self, model: nn.Module) -> Mapping[str, Tensor]:
+        """Return the state to judge: the mean if there is one, else that of the model itself."""
+        return {name: self.tensors.get(name, tensor).clone() for name, tensor in model.state_dict().items()}
+
+    @torch.no_grad()
+    def _take(self, model: nn.Module, share: float) -> None:
+        averaged = _averaged(model)
+        if self.taken:
+            torch._foreach_lerp_([self.tensors[name] for name in averaged], list(averaged.values()), share)
+        else:
+            self.tensors = {name: tensor.clone() for name, tensor in averaged.items()}
+        self.taken += 1
+
+
+def _averaged(model: nn.Module) -> dict[str, Tensor]:
+    found = dict(model.named_parameters())
+    for name, module in model.named_modules():
+        if isinstance(module, nn.modules.batchnorm._BatchNorm):
+            found |= {f"{name}.{kind}": getattr(module, kind) for kind in ("running_mean", "running_var")}
+    return {name: tensor.detach() for name, tensor in found.items() if tensor is not None}
