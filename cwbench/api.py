@@ -47,6 +47,8 @@ class Plugin(BaseModel, ABC):
     """What users type: lower-case letters, digits, hyphens."""
     reference: ClassVar[str]
     """The citation of what this implements."""
+    bare: ClassVar[str | None] = None
+    """The field that may be given without its name: ``torchvision:resnet34`` is ``torchvision:model=resnet34``."""
 
 
 @dataclass(frozen=True)
@@ -287,6 +289,9 @@ class Defense(Plugin):
 class Dataset(Plugin):
     """Labelled images. What describes it is on the class, so that listing datasets downloads nothing."""
 
+    found: ClassVar[bool] = False
+    """True: classes, shape and sizes are found in the user's files. They are properties of the object then, and only
+    the object has them."""
     classes: ClassVar[tuple[str, ...]]
     superclasses: ClassVar[Mapping[str, tuple[int, ...]]] = {}
     """Groups of class indices; empty, or a partition of the classes."""

@@ -15,8 +15,19 @@ from cwbench.attacks.tpgd import TemperaturePGD
 from cwbench.attacks.transfer import Transfer
 from cwbench.backbones.digits_cnn import DigitsCNN
 from cwbench.backbones.mnist_cnn import MnistCNN
+from cwbench.backbones.resnet18 import ResNet18
+from cwbench.backbones.resnet50 import ResNet50
+from cwbench.backbones.timm_model import Timm
+from cwbench.backbones.torchvision_model import Torchvision
+from cwbench.backbones.wide_resnet import WRN28x10, WRN32x10, WRN34x10
+from cwbench.datasets.cifar10 import CIFAR10
+from cwbench.datasets.cifar100 import CIFAR100
 from cwbench.datasets.digits import Digits
+from cwbench.datasets.folder import Folder
+from cwbench.datasets.imagenet import ImageNet
 from cwbench.datasets.mnist import MNIST
+from cwbench.datasets.stl10 import STL10
+from cwbench.datasets.svhn import SVHN
 from cwbench.defenses.fast import Fast
 from cwbench.defenses.he import HE
 from cwbench.defenses.he_cmp import HECMP
@@ -41,9 +52,9 @@ def cwbench_defenses() -> list[type[Defense]]:
 
 @hookimpl
 def cwbench_datasets() -> list[type[Dataset]]:
-    return [Digits, MNIST]
+    return [Digits, MNIST, CIFAR10, CIFAR100, SVHN, STL10, ImageNet, Folder]
 
 
 @hookimpl
 def cwbench_backbones() -> list[type[Backbone]]:
-    return [DigitsCNN, MnistCNN]
+    return [DigitsCNN, MnistCNN, ResNet18, WRN28x10, WRN32x10, WRN34x10, ResNet50, Torchvision, Timm]

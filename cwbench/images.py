@@ -28,18 +28,25 @@ Pixels = np.ndarray[Any, np.dtype[np.uint8]]
 class ImageFiles(Examples):
     """Images of one size from files of any.
 
-    With ``resize`` the shorter side of each image is brought to ``size`` and the middle is cut out; without it a file
-    of another size is refused.
+    With ``resize`` the shorter side of each image is brought to ``margin`` times ``size`` and the middle is cut out;
+    without it a file of another size is refused.
     """
 
     streamed = True
 
     def __init__(
-        self, root: Path, files: Sequence[str], labels: Tensor, *, shape: tuple[int, int], resize: bool
+        self,
+        root: Path,
+        files: Sequence[str],
+        labels: Tensor,
+        *,
+        shape: tuple[int, int],
+        resize: bool,
+        margin: float = 1.0,
     ) -> None:
         self.root, self.files, self.labels = root, files, labels
         self.channels, self.size = shape
-        self.resize = resize
+        self.resize, self.margin = resize, margin
 
     def images(self, rows: Tensor) -> Tensor:
         return _stacked([self._whole(self.files[row]) for row in rows.tolist()])
@@ -59,7 +66,9 @@ class ImageFiles(Examples):
 
     def digest(self) -> str:
         """Return the sha256 of labels, shape, and the bytes of every file: the pixels follow from them."""
-        state = hashlib.sha256(self.labels.numpy().tobytes() + f"{self.channels} {self.size} {self.resize}".encode())
+        state = hashlib.sha256(
+            self.labels.numpy().tobytes() + f"{self.channels} {self.size} {self.resize} {self.margin}".encode()
+        )
         with ThreadPoolExecutor(READERS) as readers:
             for file in readers.map(self._file_digest, self.files):
                 state.update(file)
@@ -79,7 +88,7 @@ class ImageFiles(Examples):
     def _whole(self, file: str) -> Pixels:
         image = self._opened(file)
         if self.resize and image.size != (self.size, self.size):
-            share = self.size / min(image.size)
+            share = round(self.size * self.margin) / min(image.size)
             image = image.resize(
                 [max(self.size, round(side * share)) for side in image.size], Image.Resampling.BILINEAR
             )

@@ -197,7 +197,12 @@ def _replaced(place: Any, keys: list[str], value: JsonValue, path: str) -> Any:
 
 
 def _build(cls: type[P], spec: PluginSpec, kind: str) -> P:
-    return validated(cls, spec.fields, f"{kind} {spec.name}")
+    fields = dict(spec.fields)
+    if "" in fields:
+        if cls.bare is None or cls.bare in fields:
+            raise CwbenchError(f"{fields['']!r} in {str(spec)!r} is not field=value", "for example pgd:steps=50")
+        fields[cls.bare] = fields.pop("")
+    return validated(cls, fields, f"{kind} {spec.name}")
 
 
 def filled(attack: Attack, default: Inner) -> Attack:

@@ -41,21 +41,27 @@ class PluginSpec(BaseModel):
 
     def __str__(self) -> str:
         """Return the text that parses to this spec, fields sorted by name."""
-        fields = ",".join(f"{key}={_written(value)}" for key, value in sorted(self.fields.items()))
+        parts = [f"{key}={_written(value)}" if key else _written(value) for key, value in sorted(self.fields.items())]
+        fields = ",".join(parts)
         return f"{self.name}:{fields}" if fields else self.name
 
 
 def parse_plugin(text: str) -> dict[str, Any]:
     """Read ``name:field=value,...``; values are JSON where they parse as JSON, and text otherwise.
 
+    A first part that is no ``field=value`` is kept under the empty name: the plugin says which field it is.
+
     Raises:
         ValueError: a field without a value or set twice.
     """
     name, _, rest = text.strip().partition(":")
     fields: dict[str, JsonValue] = {}
-    for part in _split(rest):
+    for number, part in enumerate(_split(rest)):
         key, equals, value = part.partition("=")
         key = key.strip()
+        if not number and not equals:
+            fields[""] = read_value(part.strip())
+            continue
         if not equals or not key or not value.strip():
             raise ValueError(f"{part!r} in {text!r} is not field=value")
         if key in fields:

@@ -84,7 +84,8 @@ def _described(offer: "Offer") -> str:
     if issubclass(cls, Attack):
         lines += ["", f"access: {cls.access.value}", f"norms: {', '.join(cls.norms)}"]
     if issubclass(cls, Dataset):
-        lines += ["", f"classes: {', '.join(cls.classes)}", f"threat: {cls.norm} eps {cls.eps}"]
+        classes = "those of your files" if cls.found else ", ".join(cls.classes)
+        lines += ["", f"classes: {classes}", f"threat: {cls.norm} eps {cls.eps}"]
         lines += [f"standard suite: {', '.join(cls.suite)}"]
         lines += [f"recipe {name}: {recipe.model_dump_json()}" for name, recipe in cls.recipes.items()]
     return "\n".join(lines)

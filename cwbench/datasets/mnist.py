@@ -2,11 +2,9 @@
 
 from pathlib import Path
 from typing import final
-from urllib.error import URLError
-
-import platformdirs
 
 from cwbench.api import Dataset, Examples, Split, TensorExamples
+from cwbench.datasets.source import opened
 from cwbench.errors import CwbenchError
 from cwbench.recipe import SGD, Adam, Inner, MultiStep, OneCycle, Recipe
 
@@ -47,21 +45,15 @@ class MNIST(Dataset):
     def load(self, split: Split, root: Path | None) -> Examples:
         from torchvision.datasets import MNIST as Source  # noqa: N811, PLC0415 - slow to import, needed here alone
 
-        folder = root or platformdirs.user_cache_path("cwbench") / "data"
-        place = f"put torchvision's files into {folder / 'MNIST' / 'raw'}, or name the folder above MNIST with --data"
-        try:
-            source = Source(folder, train=split == "train", download=root is None)
-        except (URLError, ConnectionError, TimeoutError) as error:
-            raise CwbenchError(f"mnist could not be downloaded: {error}", place) from None
-        except RuntimeError as error:
-            reason = "not found" if "not found" in str(error).lower() else str(error).splitlines()[0]
-            raise CwbenchError(f"mnist in {folder}: {reason}", place) from None
-        except (ValueError, AssertionError, EOFError, OSError, TypeError) as error:
-            reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-            raise CwbenchError(f"mnist in {folder} is damaged: {reason}", f"remove it and {place}") from None
+        source = opened(
+            self.name,
+            root,
+            "MNIST/raw",
+            lambda folder, download: Source(folder, train=split == "train", download=download),
+        )
         if len(source.data) != len(source.targets):
             raise CwbenchError(
-                f"mnist in {folder} is damaged: {len(source.data):,} images and {len(source.targets):,} labels",
-                f"remove it and {place}",
+                f"mnist is damaged: {len(source.data):,} images and {len(source.targets):,} labels",
+                "remove it and fetch it again",
             )
         return TensorExamples(source.data.unsqueeze(1).float() / 255, source.targets.long())

@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -152,7 +153,12 @@ class Job:
         modules = [base.__module__ for base in type(plugin).__mro__ if issubclass(base, Plugin)]
         return {
             "name": plugin.name,
-            "fields": plugin.model_dump(mode="json"),
+            # Where files lie determines nothing: what is in them does, and its digest stands beside.
+            "fields": {
+                name: value
+                for name, value in plugin.model_dump(mode="json").items()
+                if not isinstance(getattr(plugin, name), Path)
+            },
             "distribution": origin.distribution,
             # cwbench's own version says less than the code below and would retrain everything with every release.
             "version": None if origin.distribution == "cwbench" else origin.version,

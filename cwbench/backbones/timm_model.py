@@ -1,0 +1,42 @@
+"""Any classifier of timm, where it is installed."""
+
+from typing import ClassVar, cast, final
+
+from cwbench.api import Backbone
+from cwbench.backbones.normalize import Normalize
+from cwbench.backbones.torchvision_model import refuse_misfit
+from cwbench.backbones.wrapped import IMAGENET_MEAN, IMAGENET_STD, Wrapped
+from cwbench.errors import CwbenchError, did_you_mean
+from cwbench.model import Features
+
+
+@final
+class Timm(Backbone):
+    """``timm:NAME``: the classifier of that name with fresh weights, without its last layer.
+
+    Colour images are normalised with ImageNet's mean and std, grey ones with the mean of each.
+    """
+
+    name = "timm"
+    reference = "Wightman 2019, PyTorch Image Models, https://github.com/huggingface/pytorch-image-models"
+    bare: ClassVar[str | None] = "model"
+
+    model: str
+    """One of ``timm.list_models()``, such as ``resnetv2_50``."""
+
+    def build(self, *, channels: int, size: int) -> Features:
+        try:
+            import timm  # noqa: PLC0415 - optional
+        except ImportError:
+            raise CwbenchError("backbone timm needs the package timm", "pip install timm") from None
+        if not timm.is_model(self.model):
+            raise CwbenchError(f"timm has no model {self.model!r}", did_you_mean(self.model, timm.list_models()))
+        try:
+            network = timm.create_model(self.model, pretrained=False, num_classes=0, in_chans=channels)
+        except Exception as error:  # noqa: BLE001 - a network refuses its arguments in any way it likes
+            raise CwbenchError(f"timm's {self.model} cannot be built: {error}", "choose another backbone") from None
+        mean, std = (sum(IMAGENET_MEAN) / 3,), (sum(IMAGENET_STD) / 3,)
+        normalize = Normalize(IMAGENET_MEAN, IMAGENET_STD) if channels == 3 else Normalize(mean, std)
+        features = Wrapped(normalize, network, cast("int", network.num_features))
+        refuse_misfit(features, f"timm's {self.model}", channels=channels, size=size)
+        return features
