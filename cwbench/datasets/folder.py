@@ -95,7 +95,13 @@ class Folder(Dataset):
         if not self.path.is_dir():
             raise CwbenchError(f"there is no folder {self.path}", "folder:path=DIR names it")
         test = next((name for name in TESTS if (self.path / name).is_dir()), None)
-        if (self.path / "train").is_dir() and test:
+        if (self.path / "train").is_dir() != bool(test):
+            there, lacking = ("train", "test") if not test else (test, "train")
+            raise CwbenchError(
+                f"{self.path} has a folder {there!r} and no {lacking!r}",
+                f"add {lacking}/CLASS/*, or name the folder that holds the classes",
+            )
+        if test:
             train, tested = _below(self.path, "train"), _below(self.path, test)
             refuse_other_classes(self.path / test, tested, train)
             return {"train": train, "test": tested}

@@ -4,9 +4,15 @@ import pytest
 import torch
 from torch import nn
 
-from cwbench.api import Batch
+from cwbench.api import Batch, Progress
+from cwbench.defenses.fast import Fast
+from cwbench.defenses.he import HE
+from cwbench.defenses.he_cmp import HECMP
+from cwbench.defenses.he_lis import HELIS
+from cwbench.defenses.hypersphere import HypersphereDefense
 from cwbench.defenses.madry import Madry
 from cwbench.defenses.mart import MART
+from cwbench.defenses.rst import RST
 from cwbench.defenses.standard import Standard
 from cwbench.defenses.trades import TRADES
 from cwbench.model import Classifier, Features
@@ -90,9 +96,9 @@ def trades(model, batch, streams):
     p = [softmax(row.detach()) for row in model(x)]
     adversarial = inner(model, x, x + 0.001 * streams.normal(x), lambda row, i: kl(p[i], softmax(row)))
     model.train()
-    clean, robust = model(x), model(adversarial)
+    clean, robust, again = model(x), model(adversarial), model(x)
     natural = sum(ce(clean[i], label) for i, label in enumerate(y)) / len(y)
-    divergence = sum(kl(softmax(a), softmax(b)) for a, b in zip(clean, robust, strict=True))
+    divergence = sum(kl(softmax(a), softmax(b)) for a, b in zip(again, robust, strict=True))
     return natural + 6.0 / len(y) * divergence
 
 
@@ -112,10 +118,63 @@ def mart(model, batch, streams):
     return total / len(y)
 
 
-@pytest.mark.parametrize(
-    ("defense", "reference"), [(Standard(), standard), (Madry(), madry), (TRADES(), trades), (MART(), mart)]
-)
+def fast(model, batch, streams):
+    x, y = batch.x, batch.y
+    start = (x + THREAT.radius * (2 * streams.uniform(x) - 1)).clamp(0, 1).requires_grad_()
+    z = model(start)  # in train mode, as in the authors' code
+    (gradient,) = torch.autograd.grad(sum(ce(z[i], label) for i, label in enumerate(y)), start)
+    stepped = start.detach() + 1.25 * THREAT.radius * gradient.sign()
+    adversarial = stepped.clamp(x - THREAT.radius, x + THREAT.radius).clamp(0, 1)
+    z = model(adversarial)
+    return sum(ce(z[i], label) for i, label in enumerate(y)) / len(y)
+
+
+def hypersphere(scale, margin):
+    def loss(model, batch, streams):
+        x, y, w = batch.x, batch.y, model.head.weight
+
+        def logits(features):
+            return [scale * (f @ row) / (f.norm() * row.norm()) for f in features for row in w]
+
+        def rows(images):
+            features = model.features(images)
+            return torch.stack(logits(features)).reshape(len(images), len(w))
+
+        model.eval()
+        adversarial = inner(rows, x, x + 0.001 * streams.normal(x), lambda row, i: ce(row, y[i]))
+        model.train()
+        total = 0
+        for row, label in zip(rows(adversarial), y, strict=True):
+            less = [scale * margin if j == label else 0.0 for j in range(len(w))]
+            total = total + ce([value - m for value, m in zip(row, less, strict=True)], label)
+        return total / len(y)
+
+    return loss
+
+
+DEFENSES = [
+    (Standard(), standard),
+    (Madry(), madry),
+    (TRADES(), trades),
+    (MART(), mart),
+    (RST(), trades),
+    (Fast(), fast),
+    (HE(), hypersphere(15.0, 0.0)),
+    (HE(inverse_temperature=4, margin=0.2), hypersphere(4.0, 0.2)),
+    (HELIS(), hypersphere(1 + 3 / 8 * 74, 0.0)),
+    (HECMP(), hypersphere(2.0, 0.0)),
+]
+
+
+@pytest.mark.parametrize(("defense", "reference"), DEFENSES, ids=lambda value: getattr(value, "name", ""))
 def test_loss_gradient_and_batch_norm_follow_the_equations(defense, reference, model, batch):
+    if isinstance(defense, HypersphereDefense):
+        with torch.random.fork_rng():
+            torch.default_generator.manual_seed(8)
+            model.head = defense.classifier(12, 4).double()
+        defense.epoch_begin({}, Progress(model, epoch=3, epochs=8))
+        if isinstance(defense, HECMP):
+            model.head.inverse_temperature.fill_(2.0)  # which temperature it chooses is another test
     statistics = {name: buffer.clone() for name, buffer in model.named_buffers()}
     streams = BatchStreams.of(0, "reference")
 

@@ -1,0 +1,28 @@
+"""Putting a part of a training set aside."""
+
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from cwbench.api import TensorExamples
+from cwbench.parts import put_aside
+
+
+@given(st.lists(st.integers(0, 3), min_size=1, max_size=60), st.floats(0.05, 0.95))
+def test_every_class_gives_its_share_and_nothing_is_lost(labels, share):
+    y = torch.tensor(labels)
+    examples = TensorExamples(torch.arange(len(y), dtype=torch.float32)[:, None], y)
+    kept, aside = put_aside(examples, share)
+    values = torch.cat([part.images(torch.arange(len(part))) for part in (kept, aside)])
+    assert sorted(values.flatten().tolist()) == list(range(len(y)))
+    for label in y.unique():
+        n = int((y == label).sum())
+        assert int((aside.labels == label).sum()) == round(n * share)
+    again = put_aside(examples, share)[1]
+    assert torch.equal(aside.rows, again.rows)
+
+
+def test_what_is_put_aside_is_spread_over_the_order():
+    y = torch.zeros(100, dtype=torch.int64)
+    _, aside = put_aside(TensorExamples(torch.zeros(100, 1), y), 0.1)
+    assert (aside.rows.diff() == 10).all()
