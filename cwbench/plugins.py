@@ -213,7 +213,9 @@ def _dataset_flaws(cls: type[Dataset]) -> list[str]:
         names = all(isinstance(name, str) for name in cls.classes)
         rules |= {
             "its classes must be two or more different names": names and len(set(cls.classes)) == len(cls.classes) > 1,
-            "its superclasses must hold every class once": not members or members == list(range(len(cls.classes))),
+            "its superclasses must hold every class exactly once": (
+                not members or members == list(range(len(cls.classes)))
+            ),
             "its sizes must say how many examples train and test have": set(cls.sizes) == {"train", "test"},
             "its shape must be two numbers, channels and size": [type(n) for n in cls.shape] == [int, int],
         }

@@ -82,11 +82,14 @@ def test_a_damaged_checkpoint_is_named_and_kept(store, spoil, complaint):
 
 
 def test_partial_trainings_come_back_and_go_when_the_checkpoint_is_there(store):
-    store.save_partial(CHECKPOINT.digest, Partial({"model.w": torch.ones(2)}, {"epoch": 3}))
+    store.save_partial(CHECKPOINT.digest, Partial(CHECKPOINT.identity, {"model.w": torch.ones(2)}, {"epoch": 3}))
     found = store.find_partial(CHECKPOINT.digest)
+    assert found.identity == CHECKPOINT.identity
+    assert list(store.unfinished()) == [CHECKPOINT.digest]
     assert (found.content, found.tensors["model.w"].tolist()) == ({"epoch": 3}, [1, 1])
     store.save(CHECKPOINT)
     assert store.find_partial(CHECKPOINT.digest) is None
+    assert store.unfinished() == {}
     assert [entry.digest for entry in store.all()] == [CHECKPOINT.digest]
 
 
@@ -103,7 +106,7 @@ def test_partial_trainings_come_back_and_go_when_the_checkpoint_is_there(store):
     ids=["empty", "a web page", "noise", "cut", "a bit flipped", "no safetensors"],
 )
 def test_a_damaged_partial_training_is_named(store, spoil):
-    store.save_partial("abc", Partial({"model.w": torch.ones(2)}, {}))
+    store.save_partial("abc", Partial({"seed": 5}, {"model.w": torch.ones(2)}, {}))
     path = store.root / "abc.unfinished"
     path.write_bytes(spoil(path.read_bytes()))
     with pytest.raises(CwbenchError, match=r"unfinished training .*abc.* is damaged.*remove it"):
@@ -111,7 +114,7 @@ def test_a_damaged_partial_training_is_named(store, spoil):
 
 
 def test_the_unfinished_training_of_something_else_is_refused(store):
-    store.save_partial("abc", Partial({"model.w": torch.ones(2)}, {}))
+    store.save_partial("abc", Partial({"seed": 5}, {"model.w": torch.ones(2)}, {}))
     (store.root / "abc.unfinished").rename(store.root / "xyz.unfinished")
     with pytest.raises(CwbenchError, match="it is the training of something else"):
         store.find_partial("xyz")

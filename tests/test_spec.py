@@ -29,7 +29,14 @@ def test_the_text_of_the_readme():
     assert str(spec) == "pgd:early_stop=false,ks=[1,2],step_size=2/255,steps=50"
 
 
-@pytest.mark.parametrize("bad", ["pgd:steps", "pgd:steps=", "pgd:=5", "pgd:steps=1,steps=2"])
+def test_a_first_part_may_go_without_its_name():
+    spec = PluginSpec.model_validate("folder:../some/dir,size=32")
+    assert spec.fields == {"": "../some/dir", "size": 32}
+    assert str(spec) == "folder:../some/dir,size=32"
+    assert PluginSpec.model_validate(str(spec)) == spec
+
+
+@pytest.mark.parametrize("bad", ["pgd:steps=1,restarts", "pgd:steps=", "pgd:=5", "pgd:steps=1,steps=2"])
 def test_malformed_text_is_refused(bad):
     with pytest.raises(CwbenchError, match=r"is not field=value|is set twice"):
         validated(PluginSpec, bad, "attack")

@@ -28,16 +28,17 @@ def list_(
     if kind is Kind.CHECKPOINTS:
         from cwbench.checkpoints import Store
 
-        rows = [
-            [
-                entry.digest[:12],
-                entry.identity["dataset"]["name"],
-                entry.identity["defense"]["name"],
-                entry.identity["seed"],
-            ]
-            for entry in Store.default().all()
+        store = Store.default()
+        known = [(entry.digest, entry.identity, "trained") for entry in store.all()]
+        known += [
+            (digest, partial.identity, f"unfinished after epoch {partial.content['epoch']}")
+            for digest, partial in store.unfinished().items()
         ]
-        typer.echo(tabulate(rows, ["digest", "dataset", "defense", "seed"], disable_numparse=True))
+        rows = [
+            [digest[:12], about["dataset"]["name"], about["defense"]["name"], about["seed"], state]
+            for digest, about, state in known
+        ]
+        typer.echo(tabulate(rows, ["digest", "dataset", "defense", "seed", "state"], disable_numparse=True))
         return
     from cwbench.plugins import KINDS
     from cwbench.registry import installed

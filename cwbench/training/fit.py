@@ -39,7 +39,7 @@ def fit(job: Job, store: Store, probe: Probe | None = None, team: Team = ALONE) 
     if found:
         return found
     partial = team.from_leader(lambda: store.find_partial(job.digest))
-    training = _Training.begun(job, store, team, partial)
+    training = Training.begun(job, store, team, partial)
     with progress.bar(f"training {job.defense.name}", training.last_epoch) as advance:
         advance(training.epoch)
         while training.epoch < training.last_epoch:
@@ -63,7 +63,7 @@ class _Judged:
 
 
 @dataclass
-class _Training:
+class Training:
     """A training between two epochs."""
 
     job: Job
@@ -82,7 +82,7 @@ class _Training:
     judged: _Judged = field(default_factory=_Judged)
 
     @classmethod
-    def begun(cls, job: Job, store: Store, team: Team, partial: Partial | None) -> "_Training":
+    def begun(cls, job: Job, store: Store, team: Team, partial: Partial | None) -> "Training":
         """Return the training at its beginning, or where it was left."""
         model = placed(job.fresh_classifier(), job.device)
         labels = partial.tensors.get("pseudo_labels") if partial else None
