@@ -144,6 +144,10 @@ class Examples(ABC):
         del device
         return self
 
+    def part(self, rows: Tensor) -> "Examples":
+        """Return some of the examples."""
+        return _Part(self, rows)
+
     @final
     def __len__(self) -> int:
         return len(self.labels)
@@ -180,19 +184,19 @@ class ByteExamples(Examples):
 
 
 @final
-class Part(Examples):
+class _Part(Examples):
     """Some rows of other examples."""
 
     def __init__(self, whole: Examples, rows: Tensor) -> None:
         self.whole, self.rows = whole, rows
         self.labels = whole.labels[rows]
-        self.streamed = whole.streamed  # type: ignore[misc]  # a part streams if the whole does
 
     def images(self, rows: Tensor) -> Tensor:
         return self.whole.images(self.rows[rows])
 
-    def to(self, device: torch.device) -> "Part":
-        return Part(self.whole.to(device), self.rows.to(device))
+    def to(self, device: torch.device) -> Examples:
+        whole = self.whole.to(device)
+        return _Part(whole, self.rows.to(whole.labels.device))
 
 
 @dataclass(frozen=True)

@@ -48,6 +48,11 @@ class ImageFiles(Examples):
         self.channels, self.size = shape
         self.resize, self.margin = resize, margin
 
+    def part(self, rows: Tensor) -> "ImageFiles":
+        files = [self.files[row] for row in rows.tolist()]
+        shape = (self.channels, self.size)
+        return ImageFiles(self.root, files, self.labels[rows], shape=shape, resize=self.resize, margin=self.margin)
+
     def images(self, rows: Tensor) -> Tensor:
         return _stacked([self._whole(self.files[row]) for row in rows.tolist()])
 

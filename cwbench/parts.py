@@ -3,16 +3,16 @@
 import torch
 from torch import Tensor
 
-from cwbench.api import Examples, Part
+from cwbench.api import Examples
 
 
-def put_aside(examples: Examples, share: float) -> tuple[Part, Part]:
+def put_aside(examples: Examples, share: float) -> tuple[Examples, Examples]:
     """Return what is kept and what is put aside: ``share`` of each class, spread evenly over its examples in order."""
     order = torch.argsort(examples.labels.cpu(), stable=True)
     _, counts = torch.unique_consecutive(examples.labels.cpu()[order], return_counts=True)
     aside = torch.zeros(len(examples), dtype=torch.bool)
     aside[order] = torch.cat([_spread(int(count), share) for count in counts])
-    return Part(examples, (~aside).nonzero().squeeze(1)), Part(examples, aside.nonzero().squeeze(1))
+    return examples.part((~aside).nonzero().squeeze(1)), examples.part(aside.nonzero().squeeze(1))
 
 
 def _spread(n: int, share: float) -> Tensor:

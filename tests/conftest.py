@@ -26,13 +26,22 @@ def _own_cache(tmp_path_factory: pytest.TempPathFactory):
 
 @pytest.fixture(scope="session")
 def mnist_root() -> Path:
-    """The folder with real MNIST: CWBENCH_DATA, or shared/data beside the checkout; the test is skipped without it."""
-    named = GIVEN_DATA
-    places = [Path(named)] if named else [Path(__file__).parents[2] / "shared" / "data"]
-    for place in places:
-        if (place / "MNIST" / "raw").is_dir():
-            return place
-    pytest.skip("real MNIST is not here: point CWBENCH_DATA at it")
+    """The folder with real MNIST; the test is skipped without it."""
+    return _given("MNIST/raw", "real MNIST").parents[1]
+
+
+@pytest.fixture(scope="session")
+def photographs() -> Path:
+    """A folder of real photographs in ten classes; the test is skipped without it."""
+    return _given("cifar10-jpeg", "real photographs")
+
+
+def _given(folder: str, what: str) -> Path:
+    """Return a folder below CWBENCH_DATA, or below shared/data beside the checkout."""
+    root = Path(GIVEN_DATA) if GIVEN_DATA else Path(__file__).parents[2] / "shared" / "data"
+    if not (root / folder).is_dir():
+        pytest.skip(f"no {what} here: point CWBENCH_DATA at the folder above {folder}")
+    return root / folder
 
 
 class Tiny(nn.Module):

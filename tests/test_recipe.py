@@ -1,7 +1,7 @@
 import pytest
 from pydantic import ValidationError
 
-from cwbench.recipe import Adam, Cosine, Inner, MultiStep, OneCycle, Recipe
+from cwbench.recipe import EMA, Adam, Cosine, Inner, MultiStep, OneCycle, Recipe, Resolution, ThreeStage
 
 
 def recipe(**content):
@@ -61,4 +61,32 @@ def test_eps_rises_linearly_and_stays():
 )
 def test_recipes_that_do_not_hold_together_are_refused(content):
     with pytest.raises(ValidationError):
+        recipe(**content)
+
+
+def test_three_stages_are_linear_between_their_knots():
+    schedule = recipe(schedule=ThreeStage(knots=((0, 0), (10, 1), (60, 0.1), (100, 0.01))))
+    found = [schedule.learning_rate(done) for done in (0, 5, 10, 35, 60, 80, 100)]
+    assert found == pytest.approx([0, 0.05, 0.1, 0.055, 0.01, 0.0055, 0.001])
+
+
+def test_resolutions_begin_where_they_say():
+    stages = recipe(resolutions=(Resolution(size=8, batch_size=4), Resolution(size=16, batch_size=2, after=0.25)))
+    assert [stages.resolution_at(done).size for done in (0, 24.9, 25, 99)] == [8, 8, 16, 16]
+    assert recipe().resolution_at(50) is None
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ({"held_out": 0.1, "judge_epoch": 5}, "judge_epoch and held_out both choose the epoch"),
+        ({"schedule": ThreeStage(), "epochs": 10}, r"knots at \[0.*15.*\] must ascend .* 10 epochs"),
+        ({"schedule": ThreeStage(knots=((1, 1), (5, 0)))}, "must ascend from 0"),
+        ({"resolutions": (Resolution(size=8, batch_size=4, after=0.5),)}, "resolutions must begin after 0"),
+        ({"average": EMA(), "clip_norm": 0}, "clip_norm"),
+        ({"held_out": 1}, "held_out"),
+    ],
+)
+def test_options_that_contradict_each_other_are_refused(content, message):
+    with pytest.raises(ValidationError, match=message):
         recipe(**content)

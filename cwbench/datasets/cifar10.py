@@ -23,7 +23,7 @@ class CIFAR10(Dataset):
     attack = study.ATTACK
     suite = study.SUITE
     backbone = "resnet18"
-    recipes = study.recipes(lr=0.1, augment=CropFlip())
+    recipes = study.recipes(lr=0.1, augment=CropFlip()) | study.RELEASED
 
     def load(self, split: Split, root: Path | None) -> Examples:
         from torchvision.datasets import CIFAR10 as Source  # noqa: N811, PLC0415 - slow to import, needed here alone

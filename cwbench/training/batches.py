@@ -15,7 +15,8 @@ from cwbench.errors import CwbenchError
 from cwbench.images import ImageFiles
 from cwbench.parallel import Team
 from cwbench.randomness import BatchStreams
-from cwbench.recipe import Recipe, ResizedCrop, Resolution
+from cwbench.recipe import Recipe, ResizedCrop
+from cwbench.training.augment import augmented
 
 READERS = min(os.cpu_count() or 1, 8)
 """Processes that read images ahead of the training."""
@@ -41,19 +42,34 @@ class Batches:
     def of_epoch(self, epoch: int, streams: BatchStreams) -> Iterator[tuple[Batch, float]]:
         """Yield each batch, and its share of what all processes have of it, times their number."""
         orders = self._orders(epoch, streams.child("order"))
-        resolution = self.recipe.resolution_at(epoch)
-        columns = []
-        for position, (examples, rows) in enumerate(zip(self._sources(), orders, strict=True)):
-            own = streams.child("crops", position, self.team.rank)
-            draws = [own.child(number) for number in range(len(rows))]
-            columns.append(_read(examples, [self.team.share(part) for part in rows], draws, self._crop(resolution)))
+        columns = [
+            self._images(examples, order, epoch, streams.child("images", position, self.team.rank))
+            for position, (examples, order) in enumerate(zip(self._sources(), orders, strict=True))
+        ]
         for number, parts in enumerate(zip(*columns, strict=True)):
             whole = sum(len(order[number]) for order in orders)
-            x = torch.cat([images.to(self.device, non_blocking=True) for images in parts])
-            if resolution and x.shape[-1] != resolution.size:
-                x = F.interpolate(x, size=resolution.size, mode="bilinear", antialias=True).clamp(0, 1)
+            x = torch.cat(parts)
             rows = [self.team.share(order[number]) for order in orders]
             yield Batch(x, self._labels(rows)), len(x) * self.team.size / whole
+
+    def _images(
+        self, examples: Examples, order: Sequence[Tensor], epoch: int, streams: BatchStreams
+    ) -> Iterator[Tensor]:
+        """Yield this process's images of each batch on its device, changed at random and at the epoch's size."""
+        augment, resolution = self.recipe.augment, self.recipe.resolution_at(epoch)
+        rows = [self.team.share(part) for part in order]
+        draws = [streams.child(number) for number in range(len(rows))]
+        crop = None
+        if isinstance(augment, ResizedCrop) and isinstance(examples, ImageFiles):
+            # Made while a file is decoded, from all of its pixels.
+            crop = _Crop(augment, resolution.size if resolution else examples.size)
+        for number, found in enumerate(_read(_Reading(examples, rows, draws, crop))):
+            x = found.to(self.device, non_blocking=True)
+            if crop is None:
+                x = augmented(x, augment, draws[number])
+            if resolution and x.shape[-1] != resolution.size:
+                x = F.interpolate(x, size=resolution.size, mode="bilinear", antialias=True).clamp(0, 1)
+            yield x
 
     def _size(self, epoch: int) -> int:
         resolution = self.recipe.resolution_at(epoch)
@@ -82,30 +98,21 @@ class Batches:
             found.append(self.pseudo_labels[rows[1]])
         return torch.cat([labels.to(self.device) for labels in found])
 
-    def _crop(self, resolution: Resolution | None) -> "_Crop | None":
-        """Return the crop that is made while a file is decoded, from all of its pixels."""
-        augment = self.recipe.augment
-        return _Crop(augment, resolution.size if resolution else None) if isinstance(augment, ResizedCrop) else None
-
 
 @dataclass(frozen=True)
 class _Crop:
     crop: ResizedCrop
-    size: int | None
-    """None: the size of the dataset's images."""
+    size: int
 
 
-def _read(
-    examples: Examples, rows: Sequence[Tensor], draws: Sequence[BatchStreams], crop: _Crop | None
-) -> Iterator[Tensor]:
+def _read(reading: "_Reading") -> Iterator[Tensor]:
     """Yield the images of each batch; what streams is read ahead in processes of its own.
 
     Raises:
         CwbenchError: a file cannot be read.
     """
-    reading = _Reading(examples, rows, draws, crop)
-    if not examples.streamed:
-        yield from (reading.batch(number) for number in range(len(rows)))
+    if not reading.examples.streamed:
+        yield from (reading.batch(number) for number in range(len(reading)))
         return
     for found in DataLoader(reading, batch_size=None, num_workers=READERS):
         if isinstance(found, CwbenchError):
@@ -135,5 +142,5 @@ class _Reading(Source[Tensor | CwbenchError]):
         examples, rows = self.examples, self.rows[number]
         if self.crop and isinstance(examples, ImageFiles):
             draws = self.draws[number].uniform(torch.empty(len(rows), 5))
-            return examples.cropped(rows, draws, size=self.crop.size or examples.size, crop=self.crop.crop)
+            return examples.cropped(rows, draws, size=self.crop.size, crop=self.crop.crop)
         return examples.images(rows.to(examples.labels.device))

@@ -15,7 +15,6 @@ from cwbench.errors import CwbenchError
 from cwbench.model import Classifier, Model
 from cwbench.parallel import ALONE, Team
 from cwbench.randomness import BatchStreams, key
-from cwbench.training.augment import augmented
 from cwbench.training.average import Average
 from cwbench.training.batches import Batches
 from cwbench.training.job import Job
@@ -197,11 +196,10 @@ class Training:
         job, recipe = self.job, self.job.recipe
         for group in self.optimizer.param_groups:
             group["lr"] = recipe.learning_rate(done)
-        x = batch.x if _cropped_while_read(job) else augmented(batch.x, recipe.augment, streams.child("augment"))
         with torch.autocast(job.device.type, torch.bfloat16, enabled=job.mixed):
             loss = job.defense.loss(
                 self.model,
-                Batch(x.contiguous(memory_format=torch.channels_last), batch.y),
+                Batch(batch.x.contiguous(memory_format=torch.channels_last), batch.y),
                 threat=job.threat.scaled(recipe.eps_share(done)),
                 inner=job.inner_at(done),
                 streams=streams,
@@ -262,10 +260,6 @@ def _mixed(model: Classifier, job: Job) -> Iterator[None]:
         yield
     finally:
         hook.remove()
-
-
-def _cropped_while_read(job: Job) -> bool:
-    return job.data.labelled.streamed and job.recipe.augment is not None and job.recipe.augment.kind == "resized-crop"
 
 
 def _task(job: Job) -> Task:

@@ -70,7 +70,7 @@ class Job:
                     "hold out more",
                 )
         training_set = plan.defense.training_set(plan.dataset, split, plan.root)
-        _refuse_large_batches(plan.recipe, training_set, plan.dataset)
+        _refuse_misfit_batches(plan.recipe, training_set, plan.dataset, team)
         return cls(
             dataset=plan.dataset,
             data=training_set,
@@ -166,13 +166,15 @@ class Job:
         }
 
 
-def _refuse_large_batches(recipe: Recipe, training_set: TrainingSet, dataset: Dataset) -> None:
-    largest = max([recipe.batch_size, *(stage.batch_size for stage in recipe.resolutions)])
+def _refuse_misfit_batches(recipe: Recipe, training_set: TrainingSet, dataset: Dataset, team: Team) -> None:
+    sizes = [recipe.batch_size, *(stage.batch_size for stage in recipe.resolutions)]
     n = len(training_set.labelled)
-    if largest > n:
+    if max(sizes) > n:
         raise CwbenchError(
-            f"a batch of {largest:,} is larger than the {n:,} training examples of {dataset.name}",
+            f"a batch of {max(sizes):,} is larger than the {n:,} training examples of {dataset.name}",
             "set a smaller one: --set recipe.batch_size=...",
         )
-    if training_set.unlabelled is not None and largest < 2:
-        raise CwbenchError("a batch of 1 cannot be half unlabelled", "set recipe.batch_size to 2 or more")
+    parts = team.size * (1 if training_set.unlabelled is None else 2)
+    if min(sizes) < parts:
+        shared = f"{team.size} processes" + (", half of it unlabelled" if parts > team.size else "")
+        raise CwbenchError(f"a batch of {min(sizes)} cannot be shared by {shared}", f"set it to {parts} or more")

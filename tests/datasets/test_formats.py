@@ -247,6 +247,23 @@ def test_the_paper_recipe_is_section_3(dataset, eps, lr, steps, milestones, judg
     assert recipe.clip_norm is None
 
 
+def test_the_released_models_recipes_are_their_authors():
+    """RECIPES.md, section Defenses."""
+    recipes = CIFAR10.recipes
+    expected = {
+        "trades": (76, 128, 0.1, 2e-4),
+        "mart": (120, 128, 0.01, 3.5e-3),
+        "mart-wrn": (90, 128, 0.1, 7e-4),
+        "rst": (200, 256, 0.1, 5e-4),
+    }
+    found = {name: (r.epochs, r.batch_size, r.lr, r.optimizer.weight_decay) for name, r in recipes.items()}
+    assert {name: found[name] for name in expected} == expected
+    assert recipes["trades"].schedule.milestones == (75,)
+    assert recipes["mart"].schedule.milestones == (75, 90, 100)
+    assert recipes["rst"].optimizer.nesterov
+    assert recipes["rst"].schedule.kind == "cosine"
+
+
 def test_imagenet_is_trained_in_three_phases():
     recipe = ImageNet.recipes["paper"]
     rates = {done: recipe.learning_rate(done) for done in (0, 0.5, 1, 6, 9, 12, 15)}
