@@ -55,6 +55,12 @@ def evaluating(model: object) -> Iterator[None]:
             module.training = mode
 
 
+def depends_on_mode(model: nn.Module) -> bool:
+    """Tell whether a layer does something else in train mode than in eval mode: batch norm, dropout."""
+    kinds = (nn.modules.batchnorm._NormBase, nn.modules.dropout._DropoutNd)
+    return any(isinstance(module, kinds) for module in model.modules())
+
+
 @contextmanager
 def frozen(model: object) -> Iterator[None]:
     """Switch off the gradients of the parameters, so that an attack pays for those of the image alone."""

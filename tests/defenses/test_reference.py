@@ -213,3 +213,20 @@ def test_steps_of_the_defense_override_those_of_the_recipe(model, batch):
     Madry(steps=2).loss(model, batch, threat=THREAT, inner=INNER, streams=BatchStreams.of(0), state={})
     handle.remove()
     assert calls == [False, False, True]
+
+
+def test_trades_repeats_its_clean_pass_only_where_train_mode_matters(model, batch):
+    """By hand: three passes with batch norm; without it the third would be the first, and the loss is the same."""
+
+    def passes(network):
+        seen = []
+        handle = network.register_forward_pre_hook(lambda module, args: seen.append(module.training))
+        TRADES().loss(network, batch, threat=THREAT, inner=INNER, streams=BatchStreams.of(0), state={})
+        handle.remove()
+        return sum(seen)
+
+    assert passes(model) == 3
+    model.features.layers[1] = nn.Identity()
+    assert passes(model) == 2
+    ours = TRADES().loss(model, batch, threat=THREAT, inner=INNER, streams=BatchStreams.of(1), state={}).total
+    assert torch.allclose(ours, trades(model, batch, BatchStreams.of(1)), rtol=1e-9)
