@@ -64,9 +64,9 @@ class Team:
 
     def average(self, tensors: Iterable[Tensor], weight: float = 1.0) -> None:
         """Replace tensors by their weighted mean over the processes; the weights' mean must be 1."""
-        if self.size == 1:
-            return
         held = list(tensors)
+        if self.size == 1 or not held:
+            return
         flat = torch.cat([tensor.flatten() for tensor in held]) * (weight / self.size)
         dist.all_reduce(flat)
         for tensor, part in zip(held, flat.split([tensor.numel() for tensor in held]), strict=True):

@@ -41,9 +41,13 @@ class Average:
         self.taken += 1
 
 
+def running_statistics(model: nn.Module) -> dict[str, Tensor]:
+    """Return the means and variances that batch norm has seen, by their names in the model's state."""
+    norms = [(name, m) for name, m in model.named_modules() if isinstance(m, nn.modules.batchnorm._BatchNorm)]
+    found = {f"{name}.{kind}": getattr(m, kind) for name, m in norms for kind in ("running_mean", "running_var")}
+    return {name: tensor for name, tensor in found.items() if tensor is not None}
+
+
 def _averaged(model: nn.Module) -> dict[str, Tensor]:
-    found = dict(model.named_parameters())
-    for name, module in model.named_modules():
-        if isinstance(module, nn.modules.batchnorm._BatchNorm):
-            found |= {f"{name}.{kind}": getattr(module, kind) for kind in ("running_mean", "running_var")}
-    return {name: tensor.detach() for name, tensor in found.items() if tensor is not None}
+    weights = {name: parameter.detach() for name, parameter in model.named_parameters()}
+    return weights | running_statistics(model)

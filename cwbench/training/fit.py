@@ -15,7 +15,7 @@ from cwbench.errors import CwbenchError
 from cwbench.model import Classifier, Model
 from cwbench.parallel import ALONE, Team
 from cwbench.randomness import BatchStreams, key
-from cwbench.training.average import Average
+from cwbench.training.average import Average, running_statistics
 from cwbench.training.batches import Batches
 from cwbench.training.job import Job
 from cwbench.training.optimizer import make_optimizer, restore, state_of
@@ -185,7 +185,8 @@ class Training:
                 if (number + 1) % LOOK == 0:
                     self._refuse_bad(losses)
         self._refuse_bad(losses)
-        self.team.average(buffer for buffer in self.model.buffers() if buffer.is_floating_point())
+        self._refuse_bad_weights()
+        self.team.average(running_statistics(self.model).values())
         self.epoch += 1
         self.losses.append(float(losses.mean()))
         self.average.after_epoch(self.model, self.epoch)
@@ -241,12 +242,20 @@ class Training:
     def _refuse_bad(self, losses: Tensor) -> None:
         bad = (~losses.isfinite()).nonzero()
         if len(bad):
-            kept = f"epoch {self.epoch} is kept as {self.job.digest[:12]}; " if self.epoch else ""
-            raise CwbenchError(
-                f"the loss of {self.job.defense.name} became {float(losses[bad[0]]):g} "
-                f"in epoch {self.epoch + 1}, batch {int(bad[0]) + 1}",
-                f"{kept}try a lower learning rate, --set recipe.lr=..., or --set recipe.clip_norm=1",
-            )
+            raise self._diverged(f"loss of {self.job.defense.name} became {float(losses[bad[0]]):g}", int(bad[0]) + 1)
+
+    def _refuse_bad_weights(self) -> None:
+        # A finite loss can still have a gradient that is not; after the last batch no loss would show it.
+        if not all(bool(parameter.isfinite().all()) for parameter in self.model.parameters()):
+            raise self._diverged(f"weights of {self.job.defense.name} became infinite or NaN", None)
+
+    def _diverged(self, what: str, batch: int | None) -> CwbenchError:
+        place = f"epoch {self.epoch + 1}" + (f", batch {batch}" if batch else "")
+        kept = f"epoch {self.epoch} is kept as {self.job.digest[:12]}; " if self.epoch else ""
+        return CwbenchError(
+            f"the {what} in {place}",
+            f"{kept}try a lower learning rate, --set recipe.lr=..., or --set recipe.clip_norm=1",
+        )
 
 
 @contextmanager

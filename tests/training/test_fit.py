@@ -218,6 +218,22 @@ def test_a_loss_that_is_no_number_stops_and_keeps_the_last_good_epoch(tmp_path):
     assert all(tensor.isfinite().all() for tensor in kept.tensors.values())
 
 
+class Overflowing(Defense):
+    """A finite loss with a gradient that is not: the square root of 0."""
+
+    name = "overflowing"
+    reference = "this test"
+
+    def loss(self, model, batch, *, threat, inner, streams, state):
+        return Loss((0 * model(batch.x)).sum().abs().sqrt())
+
+
+def test_weights_that_are_no_numbers_stop_even_after_the_last_batch(tmp_path):
+    failing = job(Overflowing(), defense="overflowing", set={"recipe.batch_size": 898, "recipe.epochs": 1})
+    with pytest.raises(CwbenchError, match=r"the weights of overflowing became infinite or NaN in epoch 1 "):
+        fit(failing, Store(tmp_path))
+
+
 def test_weights_that_do_not_fit_are_refused(tmp_path):
     trained = fit(job(), Store(tmp_path))
     smaller = {name: tensor for name, tensor in trained.weights.items() if name != "head.bias"}
