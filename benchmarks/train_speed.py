@@ -1,7 +1,7 @@
 """How fast each defense trains: cwbench's trainer beside a plain loop, in the same run.
 
-    python benchmarks/train_speed.py --backbone mnist-cnn --steps 10 --batch 128 --batches 8 --rounds 3
-    python benchmarks/train_speed.py --backbone resnet18 --steps 10 --batch 32 --batches 1 --rounds 3
+    python -m benchmarks.train_speed --backbone mnist-cnn --steps 10 --batch 128 --batches 3 --rounds 3
+    python -m benchmarks.train_speed --backbone resnet18 --steps 5 --batch 32 --batches 1 --rounds 2
 
 Prints, for each defense, images per second of the plain loop, ratios of medians for cwbench in fp32 and, where the
 processor multiplies bfloat16, bf16; then the time of an epoch over that of standard training, beside the 1 + K that K

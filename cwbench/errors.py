@@ -3,6 +3,9 @@
 import difflib
 from collections.abc import Iterable
 
+SHOWN = 40
+"""How many known names a hint spells out."""
+
 
 class CwbenchError(Exception):
     """Something the user can put right: one line that says what is wrong, and a hint that says what to do.
@@ -20,8 +23,10 @@ class CwbenchError(Exception):
 
 
 def did_you_mean(wrong: str, known: Iterable[str]) -> str:
-    """Return the hint for a mistyped name: the closest known names, then all of them."""
+    """Return the hint for a mistyped name: the closest known names, then all of them if they fit a message."""
     names = sorted(known)
     close = difflib.get_close_matches(wrong, names, n=3, cutoff=0.6)
     choices = f"known: {', '.join(names)}" if names else "none is known"
+    if len(names) > SHOWN:
+        choices = f"{len(names):,} names are known"
     return f"did you mean {' or '.join(close)}? {choices}" if close else choices

@@ -25,6 +25,8 @@ def open_pool(path: Path, dataset: Dataset) -> Examples:
     Raises:
         CwbenchError: no such file, images of another shape, or labels of another set.
     """
+    if not path.exists():
+        raise CwbenchError(f"there is no folder or file {path}", "rst:unlabelled names a folder or a tensor file")
     if path.is_dir():
         return _folder(path, dataset)
     tensors = _tensors(path)
@@ -74,8 +76,6 @@ def _tensors(path: Path) -> dict[str, Tensor]:
             content = torch.load(path, map_location="cpu", weights_only=True)
             named = content if isinstance(content, dict) else {"x": content}
             return {name: value for name, value in named.items() if isinstance(value, Tensor)}
-    except FileNotFoundError:
-        raise CwbenchError(f"there is no file {path}", "rst:unlabelled names a folder or a tensor file") from None
     except Exception as error:  # noqa: BLE001 - torch.load raises whatever a damaged file makes it
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise CwbenchError(

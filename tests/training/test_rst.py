@@ -116,7 +116,7 @@ X = torch.zeros(4, 1, 8, 8)
         (written("pool.safetensors", b"<html>"), "cannot be read"),
         (written("pool.pt", b"<html>"), "cannot be read"),
         (written("pool.txt", b"x"), "neither a folder nor a tensor file"),
-        (lambda tmp_path: tmp_path / "nowhere.pt", "there is no file"),
+        (lambda tmp_path: tmp_path / "nowhere.pt", "there is no folder or file"),
         (lambda tmp_path: tmp_path, "holds no images"),
     ],
 )
