@@ -164,6 +164,9 @@ class TensorExamples(Examples):
     def images(self, rows: Tensor) -> Tensor:
         return self.x[rows]
 
+    def part(self, rows: Tensor) -> "TensorExamples":
+        return TensorExamples(self.x[rows], self.labels[rows])
+
     def to(self, device: torch.device) -> "TensorExamples":
         return TensorExamples(self.x.to(device), self.labels.to(device))
 
@@ -179,6 +182,9 @@ class ByteExamples(Examples):
     def images(self, rows: Tensor) -> Tensor:
         return self.x[rows].float() / 255
 
+    def part(self, rows: Tensor) -> "ByteExamples":
+        return ByteExamples(self.x[rows], self.labels[rows])
+
     def to(self, device: torch.device) -> "ByteExamples":
         return ByteExamples(self.x.to(device), self.labels.to(device))
 
@@ -190,6 +196,7 @@ class _Part(Examples):
     def __init__(self, whole: Examples, rows: Tensor) -> None:
         self.whole, self.rows = whole, rows
         self.labels = whole.labels[rows]
+        self.streamed = whole.streamed  # type: ignore[misc]  # a part streams if the whole does
 
     def images(self, rows: Tensor) -> Tensor:
         return self.whole.images(self.rows[rows])

@@ -174,7 +174,7 @@ class Store:
             CwbenchError: there is none, several, or it is damaged.
         """
         folder = Path(uri)
-        if folder.is_dir():
+        if (folder / DESCRIPTION).is_file():
             found = Store(folder.resolve().parent).find(folder.resolve().name)
             if found:
                 return found

@@ -20,6 +20,9 @@ SUFFIXES = (".jpg", ".jpeg", ".png", ".ppm", ".bmp", ".pgm", ".tif", ".tiff", ".
 READERS = 8
 MODES = {1: "L", 3: "RGB"}
 
+UNREADABLE = (OSError, SyntaxError, ValueError, Image.DecompressionBombError)
+"""What Pillow raises for files that are no images, or hostile ones."""
+
 Pixels = np.ndarray[Any, np.dtype[np.uint8]]
 """An image, (C, H, W)."""
 
@@ -54,7 +57,8 @@ class ImageFiles(Examples):
         return ImageFiles(self.root, files, self.labels[rows], shape=shape, resize=self.resize, margin=self.margin)
 
     def images(self, rows: Tensor) -> Tensor:
-        return _stacked([self._whole(self.files[row]) for row in rows.tolist()])
+        with ThreadPoolExecutor(READERS) as readers:
+            return _stacked(list(readers.map(self._whole, [self.files[row] for row in rows.tolist()])))
 
     def cropped(self, rows: Tensor, draws: Tensor, *, size: int, crop: ResizedCrop) -> Tensor:
         """Return random crops, (n, C, size, size) float32 in [0, 1].
@@ -113,20 +117,14 @@ class ImageFiles(Examples):
     def _opened(self, file: str) -> Image.Image:
         try:
             with Image.open(self.root / file) as image:
+                if image.mode[0] in "IF":
+                    raise ValueError(f"its pixels are of mode {image.mode}, not bytes")
                 return image.convert(MODES[self.channels])
-        except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-            raise self._unreadable(file, error) from None
+        except UNREADABLE as error:
+            raise _unreadable(self.root / file, error) from None
 
     def _header(self, file: str) -> tuple[int, int]:
-        try:
-            with Image.open(self.root / file) as image:
-                return image.size
-        except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-            raise self._unreadable(file, error) from None
-
-    def _unreadable(self, file: str, error: Exception) -> CwbenchError:
-        reason = str(error).replace(repr(str(self.root / file)), "").strip() or type(error).__name__
-        return CwbenchError(f"{self.root / file} cannot be read as an image: {reason}", "remove or replace it")
+        return image_size(self.root / file)
 
     def _refuse_other(self, file: str, size: tuple[int, int]) -> None:
         if size != (self.size, self.size):
@@ -144,7 +142,25 @@ class ImageFiles(Examples):
             with (self.root / file).open("rb") as content:
                 return hashlib.file_digest(content, "sha256").digest()
         except OSError as error:
-            raise self._unreadable(file, error) from None
+            raise _unreadable(self.root / file, error) from None
+
+
+def image_size(path: Path) -> tuple[int, int]:
+    """Return width and height, from the header alone.
+
+    Raises:
+        CwbenchError: it is no image.
+    """
+    try:
+        with Image.open(path) as image:
+            return image.size
+    except UNREADABLE as error:
+        raise _unreadable(path, error) from None
+
+
+def _unreadable(path: Path, error: Exception) -> CwbenchError:
+    reason = str(error).replace(repr(str(path)), "").strip() or type(error).__name__
+    return CwbenchError(f"{path} cannot be read as an image: {reason}", "remove or replace it")
 
 
 def random_box(size: tuple[int, int], draws: Sequence[float], crop: ResizedCrop) -> tuple[float, float, float, float]:

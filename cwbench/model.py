@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from cwbench.errors import CwbenchError
+from cwbench.randomness import global_random_state
 
 
 class Model(Protocol):
@@ -55,10 +56,15 @@ def evaluating(model: object) -> Iterator[None]:
             module.training = mode
 
 
-def depends_on_mode(model: nn.Module) -> bool:
-    """Tell whether a layer does something else in train mode than in eval mode: batch norm, dropout."""
-    kinds = (nn.modules.batchnorm._NormBase, nn.modules.dropout._DropoutNd)
-    return any(isinstance(module, kinds) for module in model.modules())
+def traced_pass(model: nn.Module, x: Tensor) -> tuple[Tensor, bool]:
+    """Return the logits, and whether the pass left a trace: a changed buffer, as of batch norm, or drawn randomness.
+
+    Without one the same pass would give the same logits again.
+    """
+    buffers = list(model.buffers())
+    before = [buffer._version for buffer in buffers], global_random_state(x.device)
+    logits: Tensor = model(x)
+    return logits, before != ([buffer._version for buffer in buffers], global_random_state(x.device))
 
 
 @contextmanager

@@ -93,6 +93,9 @@ def own_device(device: torch.device, team: Team) -> torch.device:
     """Return the device of this process: its own GPU where there are several processes."""
     if device.type != "cuda" or team.size == 1:
         return device
-    own = torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0")))
+    index, there = int(os.environ.get("LOCAL_RANK", "0")), torch.cuda.device_count()
+    if index >= there:
+        raise CwbenchError(f"process {index + 1} has no GPU: there are {there}", "start one process for each")
+    own = torch.device("cuda", index)
     torch.cuda.set_device(own)
     return own

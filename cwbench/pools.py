@@ -3,13 +3,12 @@
 from pathlib import Path
 
 import torch
-from PIL import Image
 from safetensors.torch import load_file
 from torch import Tensor
 
 from cwbench.api import ByteExamples, Dataset, Examples, TensorExamples
 from cwbench.errors import CwbenchError
-from cwbench.images import ImageFiles
+from cwbench.images import ImageFiles, image_size
 from cwbench.trees import images_below
 
 UNKNOWN = -1
@@ -61,8 +60,7 @@ def _folder(path: Path, dataset: Dataset) -> Examples:
             "unlabelled images need no class folders: put them into one",
         )
     labels = torch.full((len(files),), UNKNOWN)
-    with Image.open(path / files[0]) as first:
-        resize = first.size != (dataset.shape[1], dataset.shape[1])
+    resize = image_size(path / files[0]) != (dataset.shape[1], dataset.shape[1])
     pool = ImageFiles(path, files, labels, shape=dataset.shape, resize=resize)
     pool.check_sizes()
     return pool

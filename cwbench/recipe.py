@@ -194,6 +194,17 @@ class Recipe(_Closed):
                 )
         if self.held_out is not None and self.judge_epoch is not None:
             raise ValueError("judge_epoch and held_out both choose the epoch: set one of them to null")
+        last = self.judge_epoch or self.epochs
+        if isinstance(self.average, Mean) and last <= self.average.after * self.epochs:
+            raise ValueError(
+                f"average begins after epoch {self.average.after * self.epochs:g} and epoch {last} is judged: "
+                "set average.after or judge_epoch"
+            )
+        if self.resolutions and self.batch_size != self.resolutions[0].batch_size:
+            raise ValueError(
+                f"batch_size {self.batch_size} is not that of the first of the resolutions, "
+                f"{self.resolutions[0].batch_size}: set resolutions.0.batch_size, too"
+            )
         _refuse_unordered("inner stages", self.inner)
         _refuse_unordered("resolutions", self.resolutions)
         return self

@@ -20,7 +20,7 @@ from cwbench.parallel import ALONE, Team, own_device
 from cwbench.plan import Plan, make_plan
 from cwbench.registry import Registry
 from cwbench.report import Report
-from cwbench.sharded import evaluate_together
+from cwbench.sharded import evaluate_together, require_enough
 from cwbench.spec import RunSpec
 from cwbench.substitute import Substitutes
 from cwbench.training.fit import fit
@@ -44,7 +44,10 @@ def run(
     plan = replace(plan, device=own_device(plan.device, team))
     if out and team.leads:
         require_writable(out, REPORT_ROOM)
+    if team.size > 1:
+        team.from_leader(lambda: _fetch(plan))
     test = data.open_split(plan.dataset, "test", plan.root)
+    require_enough(data.chosen_rows(test.labels, plan.limit), team)
     sources = _substitutes(plan, store, team)
     named = sources.named(plan.attacks)
     curves = Curves.of(plan, test, team) if plan.every else None
@@ -91,6 +94,12 @@ def run(
     path = write_run(report, content, out) if out and team.leads else None
     journal.close()
     return report, path
+
+
+def _fetch(plan: Plan) -> None:
+    """Load everything once: what is missing is downloaded or unpacked by one process and not by all of them."""
+    plan.dataset.load("test", plan.root)
+    plan.defense.training_set(plan.dataset, plan.dataset.load("train", plan.root), plan.root)
 
 
 def write_run(report: Report, predictions: bytes, out: Path) -> Path:

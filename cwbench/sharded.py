@@ -37,11 +37,20 @@ def evaluate_together(
     Raises:
         CwbenchError: as ``evaluate`` does; fewer examples than processes.
     """
-    if team.size > len(ids):
-        raise CwbenchError(f"{team.size} processes cannot share {len(ids)} examples", "start fewer")
+    require_enough(ids, team)
     own = replace(settings, agree=lambda precision: team.from_leader(lambda: precision))
     part = evaluate(model, examples, attacks, ids=team.share(ids), classes=classes, threat=threat, settings=own)
     return _whole(team.gathered(part))
+
+
+def require_enough(ids: Tensor, team: Team) -> None:
+    """Check that every process gets an example to judge.
+
+    Raises:
+        CwbenchError: there are fewer examples than processes.
+    """
+    if team.size > len(ids):
+        raise CwbenchError(f"{team.size} processes cannot share {len(ids)} examples", "start fewer")
 
 
 def _whole(parts: Sequence[Outcomes]) -> Outcomes:

@@ -114,10 +114,21 @@ def test_gradients_of_two_processes_are_those_of_one(tmp_path):
     assert one.record["losses"] == pytest.approx(two.record["losses"], abs=1e-3)
 
 
-def test_an_error_is_told_in_one_line_and_nothing_hangs(tmp_path):
+def test_averages_and_batch_norm_are_the_same_in_every_process(tmp_path):
+    """The first run judges what it trained, the second what was stored: the leader's weights, in both."""
+    options = ["--defense", "standard", "--attack", "fgsm", "--limit", "40", "--backbone", "resnet18", "--json"]
+    options += ["--set", "recipe.epochs=1", "--set", 'recipe.average={"kind":"ema","decay":0.5}']
+    first, second = (run(tmp_path, TOGETHER, *options) for _ in range(2))
+    assert first.returncode == 0, first.stderr
+    confusions = [json.loads(done.stdout)["clean"]["confusion"] for done in (first, second)]
+    assert confusions[0] == confusions[1]
+
+
+def test_an_error_is_told_and_nothing_hangs_or_is_trained(tmp_path):
     done = run(tmp_path, TOGETHER, "--defense", "standard", "--attack", "fgsm", "--limit", "1")
     assert done.returncode != 0
-    assert "2 processes cannot share 1 examples" in done.stderr
+    assert "cwbench: 2 processes cannot share 1 examples (start fewer)" in done.stderr.splitlines()
+    assert not (tmp_path / "cache").exists() or not Store(tmp_path / "cache" / "checkpoints").all()
     assert not list((tmp_path / "runs").glob("*")) if (tmp_path / "runs").exists() else True
 
 

@@ -19,10 +19,10 @@ def test_every_class_gives_its_share_and_nothing_is_lost(labels, share):
         n = int((y == label).sum())
         assert int((aside.labels == label).sum()) == round(n * share)
     again = put_aside(examples, share)[1]
-    assert torch.equal(aside.rows, again.rows)
+    assert torch.equal(aside.images(torch.arange(len(aside))), again.images(torch.arange(len(again))))
 
 
 def test_what_is_put_aside_is_spread_over_the_order():
     y = torch.zeros(100, dtype=torch.int64)
-    _, aside = put_aside(TensorExamples(torch.zeros(100, 1), y), 0.1)
-    assert (aside.rows.diff() == 10).all()
+    _, aside = put_aside(TensorExamples(torch.arange(100.0)[:, None], y), 0.1)
+    assert (aside.images(torch.arange(10)).diff(dim=0) == 10).all()

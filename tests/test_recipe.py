@@ -1,7 +1,7 @@
 import pytest
 from pydantic import ValidationError
 
-from cwbench.recipe import EMA, Adam, Cosine, Inner, MultiStep, OneCycle, Recipe, Resolution, ThreeStage
+from cwbench.recipe import EMA, Adam, Cosine, Inner, Mean, MultiStep, OneCycle, Recipe, Resolution, ThreeStage
 
 
 def recipe(**content):
@@ -71,7 +71,9 @@ def test_three_stages_are_linear_between_their_knots():
 
 
 def test_resolutions_begin_where_they_say():
-    stages = recipe(resolutions=(Resolution(size=8, batch_size=4), Resolution(size=16, batch_size=2, after=0.25)))
+    stages = recipe(
+        batch_size=4, resolutions=(Resolution(size=8, batch_size=4), Resolution(size=16, batch_size=2, after=0.25))
+    )
     assert [stages.resolution_at(done).size for done in (0, 24.9, 25, 99)] == [8, 8, 16, 16]
     assert recipe().resolution_at(50) is None
 
@@ -82,9 +84,11 @@ def test_resolutions_begin_where_they_say():
         ({"held_out": 0.1, "judge_epoch": 5}, "judge_epoch and held_out both choose the epoch"),
         ({"schedule": ThreeStage(), "epochs": 10}, r"knots at \[0.*15.*\] must ascend .* 10 epochs"),
         ({"schedule": ThreeStage(knots=((1, 1), (5, 0)))}, "must ascend from 0"),
-        ({"resolutions": (Resolution(size=8, batch_size=4, after=0.5),)}, "resolutions must begin after 0"),
+        ({"resolutions": (Resolution(size=8, batch_size=128, after=0.5),)}, "resolutions must begin after 0"),
         ({"average": EMA(), "clip_norm": 0}, "clip_norm"),
         ({"held_out": 1}, "held_out"),
+        ({"average": Mean(after=0.75), "judge_epoch": 75}, "begins after epoch 75 and epoch 75 is judged"),
+        ({"resolutions": (Resolution(size=8, batch_size=4),)}, r"batch_size 128 is not .*resolutions\.0\.batch_size"),
     ],
 )
 def test_options_that_contradict_each_other_are_refused(content, message):

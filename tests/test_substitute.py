@@ -10,7 +10,7 @@ from cwbench.datasets.mnist import MNIST
 from cwbench.errors import CwbenchError
 from cwbench.plan import PlannedAttack
 from cwbench.registry import installed
-from cwbench.substitute import Substitutes, opened
+from cwbench.substitute import Substitutes
 
 SHORT = {"limit": 40, "set": {"recipe.epochs": 6, "recipe.eps_warmup": 0.3}}
 
@@ -77,7 +77,7 @@ def test_a_substitute_that_is_not_there_is_refused_before_anything_is_trained(ca
 @pytest.mark.parametrize("uri", ["nosuchplace", "0123456789", "ab"])
 def test_what_is_no_checkpoint_is_refused(cache, uri):
     with pytest.raises(CwbenchError, match=f"no checkpoint is a folder or has a digest that begins with '{uri}'"):
-        opened(uri, cache)
+        cache.opened(uri)
 
 
 def test_a_substitute_of_other_classes_is_refused(cache):

@@ -1,11 +1,11 @@
 """Any classifier of timm, where it is installed."""
 
-from typing import ClassVar, cast, final
+from typing import ClassVar, final
 
 from cwbench.api import Backbone
 from cwbench.backbones.normalize import Normalize
-from cwbench.backbones.torchvision_model import refuse_misfit
-from cwbench.backbones.wrapped import IMAGENET_MEAN, IMAGENET_STD, Wrapped
+from cwbench.backbones.torchvision_model import wrapped
+from cwbench.backbones.wrapped import IMAGENET_MEAN, IMAGENET_STD
 from cwbench.errors import CwbenchError, did_you_mean
 from cwbench.model import Features
 
@@ -37,6 +37,4 @@ class Timm(Backbone):
             raise CwbenchError(f"timm's {self.model} cannot be built: {error}", "choose another backbone") from None
         mean, std = (sum(IMAGENET_MEAN) / 3,), (sum(IMAGENET_STD) / 3,)
         normalize = Normalize(IMAGENET_MEAN, IMAGENET_STD) if channels == 3 else Normalize(mean, std)
-        features = Wrapped(normalize, network, cast("int", network.num_features))
-        refuse_misfit(features, f"timm's {self.model}", channels=channels, size=size)
-        return features
+        return wrapped(normalize, network, f"timm's {self.model}", channels=channels, size=size)

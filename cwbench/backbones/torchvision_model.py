@@ -1,5 +1,6 @@
 """Any classifier of torchvision."""
 
+import copy
 from typing import ClassVar, final
 
 import torch
@@ -9,7 +10,7 @@ from cwbench.api import Backbone
 from cwbench.backbones.normalize import Normalize
 from cwbench.backbones.wrapped import IMAGENET_MEAN, IMAGENET_STD, ThreeChannels, Wrapped
 from cwbench.errors import CwbenchError, did_you_mean
-from cwbench.model import Features, evaluating
+from cwbench.model import Features
 
 
 @final
@@ -46,25 +47,24 @@ def torchvision_features(name: str, *, channels: int, size: int) -> Features:
     if not linear:
         raise CwbenchError(f"torchvision's {name} does not end in a linear layer", "choose another backbone")
     parent, _, attribute = linear[-1].rpartition(".")
-    width = network.get_submodule(linear[-1]).in_features
     setattr(network.get_submodule(parent), attribute, nn.Identity())
     normalize = nn.Sequential(*[ThreeChannels()] * (channels == 1), Normalize(IMAGENET_MEAN, IMAGENET_STD))
-    features = Wrapped(normalize, network, width)
-    refuse_misfit(features, f"torchvision's {name}", channels=channels, size=size)
-    return features
+    return wrapped(normalize, network, f"torchvision's {name}", channels=channels, size=size)
 
 
-def refuse_misfit(features: Wrapped, subject: str, *, channels: int, size: int) -> None:
-    """Send one image through.
+def wrapped(normalize: nn.Module, network: nn.Module, subject: str, *, channels: int, size: int) -> Features:
+    """Return a network as features of the width that two images show, sent through a copy in train mode.
 
     Raises:
-        CwbenchError: it does not come out as features of the stated width.
+        CwbenchError: images of this size do not come out as vectors.
     """
+    trial = copy.deepcopy(nn.Sequential(normalize, network)).train()
     try:
-        with evaluating(features), torch.no_grad():
-            found = features(torch.zeros(1, channels, size, size))
+        with torch.no_grad():
+            found = trial(torch.zeros(2, channels, size, size))
     except Exception as error:  # noqa: BLE001 - a network refuses a size in any way it likes
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise CwbenchError(f"{subject} does not take images of {channels}×{size}×{size}: {reason}") from None
-    if not isinstance(found, Tensor) or tuple(found.shape) != (1, features.width):
-        raise CwbenchError(f"{subject} does not return features of width {features.width}", "choose another backbone")
+    if not isinstance(found, Tensor) or found.dim() != 2:
+        raise CwbenchError(f"{subject} does not return one vector for an image", "choose another backbone")
+    return Wrapped(normalize, network, found.shape[1])

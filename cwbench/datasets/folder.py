@@ -6,13 +6,12 @@ from pathlib import Path
 from typing import ClassVar, final
 
 import torch
-from PIL import Image, UnidentifiedImageError
 from pydantic import Field
 
 from cwbench.api import ByteExamples, Dataset, Examples, Split
 from cwbench.datasets import study
 from cwbench.errors import CwbenchError
-from cwbench.images import ImageFiles
+from cwbench.images import ImageFiles, image_size
 from cwbench.recipe import SGD, CropFlip, Inner, MultiStep, OneCycle, Recipe
 from cwbench.trees import class_folders, refuse_other_classes
 
@@ -119,11 +118,7 @@ class Folder(Dataset):
 
     def _first_size(self) -> int:
         first = self.path / next(iter(self._splits["train"].values()))[0]
-        try:
-            with Image.open(first) as image:
-                width, height = image.size
-        except (OSError, UnidentifiedImageError) as error:
-            raise CwbenchError(f"{first} cannot be read as an image: {error}", "remove or replace it") from None
+        width, height = image_size(first)
         if width != height:
             raise CwbenchError(
                 f"{first} has {width}×{height} pixels, and images must be square",

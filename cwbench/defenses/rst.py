@@ -58,7 +58,10 @@ class RST(AdversarialDefense):
                 f"{dataset.name} has no unlabelled images of its own",
                 "name some with rst:unlabelled=DIR, or hold back a part of the training set with rst:held_back=0.5",
             )
-        return TrainingSet(*put_aside(labelled, share))
+        kept, aside = put_aside(labelled, share)
+        if not len(aside) or not len(kept):
+            raise CwbenchError(f"rst: held_back {share:g} of {dataset.name} leaves one side empty", "change the share")
+        return TrainingSet(kept, aside)
 
     def pseudo_labels(self, unlabelled: Examples, *, teacher: Teacher, device: torch.device) -> Tensor:
         model = teacher(self.teacher)

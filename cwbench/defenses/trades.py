@@ -11,7 +11,7 @@ from torch import Tensor
 from cwbench.api import Batch, Loss
 from cwbench.defenses.adversarial import AdversarialDefense, nearby_start, summed_kl
 from cwbench.exact import Number
-from cwbench.model import Classifier, depends_on_mode
+from cwbench.model import Classifier, traced_pass
 from cwbench.randomness import Streams
 from cwbench.threat import Threat
 
@@ -51,9 +51,10 @@ def divergence_from(model: Classifier, x: Tensor) -> Callable[[Tensor], Tensor]:
 def trades_loss(model: Classifier, batch: Batch, adversarial: Tensor, beta: float) -> Loss:
     """Return the outer loss; ``model`` is in train mode.
 
-    The third pass repeats the first where no layer knows train mode: there its logits are taken again.
+    The third pass would repeat the first where that left no trace in the model: there its logits are taken again.
     """
-    logits, adversarial_logits = model(batch.x), model(adversarial)
-    again = model(batch.x) if depends_on_mode(model) else logits
+    logits, traced = traced_pass(model, batch.x)
+    adversarial_logits = model(adversarial)
+    again = model(batch.x) if traced else logits
     robust = summed_kl(again.log_softmax(1), adversarial_logits.log_softmax(1)).mean()
     return Loss(F.cross_entropy(logits, batch.y) + beta * robust)

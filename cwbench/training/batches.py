@@ -36,8 +36,8 @@ class Batches:
     def count(self, epoch: int) -> int:
         """Return the number of batches of an epoch, counted from 0: as many as the labelled set gives."""
         full, rest = divmod(len(self.data.labelled), self._size(epoch))
-        # A last batch with no example for one of the processes is left out.
-        return full + (rest >= self.team.size)
+        # A last batch with fewer than two examples for a process is left out: batch norm cannot learn from one.
+        return full + (rest >= 2 * self.team.size)
 
     def of_epoch(self, epoch: int, streams: BatchStreams) -> Iterator[tuple[Batch, float]]:
         """Yield each batch, and its share of what all processes have of it, times their number."""

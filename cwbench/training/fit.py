@@ -47,7 +47,8 @@ def fit(job: Job, store: Store, probe: Probe | None = None, team: Team = ALONE) 
                 training.curves.append({"epoch": training.epoch, **probe(training.candidate())})
             team.from_leader(training.save)
             advance(1)
-    checkpoint = training.checkpoint()
+    # Everybody goes on with the leader's weights: theirs may differ by rounding.
+    checkpoint = team.from_leader(training.checkpoint)
     team.from_leader(lambda: store.save(checkpoint))
     return checkpoint
 
@@ -86,9 +87,10 @@ class Training:
         model = placed(job.fresh_classifier(), job.device)
         labels = partial.tensors.get("pseudo_labels") if partial else None
         if labels is None and job.data.unlabelled is not None:
-            labels = _pseudo_labels(job, job.data.unlabelled, lambda uri: _teacher(job, store, team, uri))
-        resident = (each.to(job.device) if each else None for each in (job.data.labelled, job.data.unlabelled))
-        data = TrainingSet(*resident)  # type: ignore[arg-type]  # the labelled ones are always there
+            own = _pseudo_labels(job, job.data.unlabelled, lambda uri: _teacher(job, store, team, uri))
+            labels = team.from_leader(lambda: own)
+        pool = job.data.unlabelled
+        data = TrainingSet(job.data.labelled.to(job.device), pool if pool is None else pool.to(job.device))
         training = cls(
             job,
             store,
@@ -176,7 +178,7 @@ class Training:
             # A network with dropout draws from the global generator: it is seeded here and put back afterwards.
             devices = [job.device] if job.device.type == "cuda" else []
             stack.enter_context(torch.random.fork_rng(devices=devices))
-            _seed_modules(key(job.seed, "epoch", self.epoch, "modules") >> 1, job.device)
+            _seed_modules(key(job.seed, "epoch", self.epoch, "modules", self.team.rank) >> 1, job.device)
             stack.enter_context(_mixed(self.model, job))
             for number, (batch, weight) in enumerate(self.batches.of_epoch(self.epoch, streams)):
                 own = streams.child("batch", number)
@@ -186,7 +188,9 @@ class Training:
                     self._refuse_bad(losses)
         self._refuse_bad(losses)
         self._refuse_bad_weights()
-        self.team.average(running_statistics(self.model).values())
+        statistics = running_statistics(self.model)
+        self.team.average(statistics.values())
+        self.team.average(self.average.tensors[name] for name in statistics if name in self.average.tensors)
         self.epoch += 1
         self.losses.append(float(losses.mean()))
         self.average.after_epoch(self.model, self.epoch)

@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -107,14 +108,21 @@ class Job:
             "threat": {"norm": self.threat.norm, "eps": self.threat.radius},
             "inner_scale": self.inner_scale,
             "seed": self.seed,
-            "selection": None if self.held_out is None else self.selection_attack.model_dump(mode="json"),
+            "selection": None
+            if self.held_out is None
+            else {"attack": self.selection_attack.model_dump(mode="json"), "examples": data.digest(self.held_out)},
             "curves": self.curves,
             "precision": "bf16" if self.mixed else "fp32",
             "processes": self.processes,
             "device": self.device.type,
             "torch": torch.__version__,
+            "libraries": {name: version(name) for name in ("torchvision", "pillow", *self._also())},
             "code": digest.of_code("cwbench.training.fit", skip=NO_INFLUENCE),
         }
+
+    def _also(self) -> tuple[str, ...]:
+        """Return libraries that only this training depends on."""
+        return ("timm",) if self.backbone.name == "timm" else ()
 
     @property
     def every(self) -> int | None:
@@ -138,7 +146,8 @@ class Job:
 
     def standard(self) -> "Job":
         """Return the training of a standard model on the labelled examples of this one, with the same seed."""
-        return replace(self, defense=Standard(), data=TrainingSet(self.data.labelled), curves=None)
+        # Its last epoch: a standard model has no robust accuracy to be chosen by, and what is held out stays unseen.
+        return replace(self, defense=Standard(), data=TrainingSet(self.data.labelled), held_out=None, curves=None)
 
     def fresh_classifier(self) -> Classifier:
         """Build the network with weights drawn from this training's seed; the global random state stays as it is."""
@@ -153,11 +162,11 @@ class Job:
         modules = [base.__module__ for base in type(plugin).__mro__ if issubclass(base, Plugin)]
         return {
             "name": plugin.name,
-            # Where files lie determines nothing: what is in them does, and its digest stands beside.
+            # Where a dataset's files lie determines nothing: what is in them does, and its digest stands beside.
             "fields": {
                 name: value
                 for name, value in plugin.model_dump(mode="json").items()
-                if not isinstance(getattr(plugin, name), Path)
+                if not (isinstance(plugin, Dataset) and isinstance(getattr(plugin, name), Path))
             },
             "distribution": origin.distribution,
             # cwbench's own version says less than the code below and would retrain everything with every release.
@@ -172,7 +181,7 @@ def _refuse_misfit_batches(recipe: Recipe, training_set: TrainingSet, dataset: D
     if max(sizes) > n:
         raise CwbenchError(
             f"a batch of {max(sizes):,} is larger than the {n:,} training examples of {dataset.name}",
-            "set a smaller one: --set recipe.batch_size=...",
+            "set a smaller one: --set recipe.batch_size=..." + " and recipe.resolutions=..." * bool(recipe.resolutions),
         )
     parts = team.size * (1 if training_set.unlabelled is None else 2)
     if min(sizes) < parts:

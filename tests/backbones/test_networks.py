@@ -80,7 +80,7 @@ def test_the_resnet_for_small_images_keeps_their_size_at_first():
     assert seen == [(1, 64, 32, 32)]
 
 
-@pytest.mark.parametrize("name", ["torchvision:mobilenet_v2", "timm:resnet10t"])
+@pytest.mark.parametrize("name", ["torchvision:mobilenet_v2", "timm:resnet10t", "timm:mobilenetv3_small_050"])
 @pytest.mark.parametrize("channels", [1, 3])
 def test_networks_of_other_libraries_lose_their_last_layer(name, channels):
     features = built(name, channels, 64).eval()
@@ -90,16 +90,17 @@ def test_networks_of_other_libraries_lose_their_last_layer(name, channels):
 @pytest.mark.parametrize(
     ("name", "size", "message"),
     [
-        ("torchvision:resnet81", 32, r"torchvision has no classifier 'resnet81'.*resnet18|resnet"),
+        ("torchvision:resnet81", 32, r"no classifier 'resnet81' \(did you mean resnet[0-9]+"),
         ("torchvision:squeezenet1_0", 64, "does not end in a linear layer"),
         ("torchvision:vit_b_16", 32, "vit_b_16 does not take images of 3×32×32"),
         ("torchvision:inception_v3", 32, "inception_v3 does not take images of 3×32×32"),
+        ("torchvision:googlenet", 32, "googlenet does not return one vector for an image"),
         ("timm:resnet81", 32, "timm has no model 'resnet81'"),
         ("timm:vit_tiny_patch16_224", 32, "does not take images of 3×32×32"),
         ("resnet18:34", 32, r"34 in 'resnet18:34' is not field=value"),
     ],
 )
-@pytest.mark.filterwarnings("ignore:The default weight initialization of inception_v3:FutureWarning")
+@pytest.mark.filterwarnings("ignore:The default weight initialization:FutureWarning")
 def test_what_does_not_fit_is_refused(name, size, message):
     with pytest.raises(CwbenchError, match=message):
         built(name, size=size)

@@ -136,6 +136,12 @@ def test_what_is_wrong_is_named(tree, monkeypatch, spoil, message, memory):
         read_all()
 
 
+def test_pixels_of_sixteen_bits_are_refused_and_not_cut_off(tree):
+    Image.fromarray(np.full((12, 12), 1000, dtype=np.uint16)).save(tree / "test" / "ant" / "0.png")
+    with pytest.raises(CwbenchError, match=r"ant/0\.png cannot be read as an image: its pixels are of mode I;16"):
+        Folder(path=tree).load("test", None)
+
+
 def test_one_class_is_refused(tmp_path):
     picture(tmp_path / "train" / "ant" / "0.png")
     picture(tmp_path / "test" / "ant" / "0.png")

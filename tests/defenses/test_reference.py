@@ -228,5 +228,8 @@ def test_trades_repeats_its_clean_pass_only_where_train_mode_matters(model, batc
     assert passes(model) == 3
     model.features.layers[1] = nn.Identity()
     assert passes(model) == 2
+    model.features.layers[2] = nn.RReLU()  # draws its slopes in train mode, and is no dropout
+    assert passes(model) == 3
+    model.features.layers[2] = nn.Tanh()
     ours = TRADES().loss(model, batch, threat=THREAT, inner=INNER, streams=BatchStreams.of(1), state={}).total
     assert torch.allclose(ours, trades(model, batch, BatchStreams.of(1)), rtol=1e-9)

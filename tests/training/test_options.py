@@ -170,7 +170,8 @@ def test_images_of_another_size_train_where_the_network_allows_it(tmp_path):
             return Loss(model.head.bias.sum())
 
     stages = [{"size": 10, "batch_size": 300}, {"size": 16, "batch_size": 100, "after": 0.5}]
-    fit(job(Sizes(), defense="sizes", set=PLAIN | {"recipe.resolutions": stages}), Store(tmp_path))
+    settings = PLAIN | {"recipe.batch_size": 300, "recipe.resolutions": stages}
+    fit(job(Sizes(), defense="sizes", set=settings), Store(tmp_path))
     assert Sizes.seen == [(10, 300), (10, 300), (10, 298), *[(16, 100)] * 8, (16, 98)]
 
 

@@ -40,8 +40,7 @@ def test_the_labels_of_the_pool_are_not_looked_at(tmp_path):
     for name, y in (("a", torch.zeros(40, dtype=torch.int64)), ("b", torch.arange(40) % 10)):
         save_file({"x": x, "y": y}, tmp_path / f"{name}.safetensors")
     trained = [
-        fit(job(defense=rst(unlabelled=str(tmp_path / f"{name}.safetensors"))), Store(tmp_path / "store"))
-        for name in "ab"
+        fit(job(defense=rst(unlabelled=str(tmp_path / f"{name}.safetensors"))), Store(tmp_path / name)) for name in "ab"
     ]
     assert all(torch.equal(trained[0].weights[key], trained[1].weights[key]) for key in trained[0].weights)
 
@@ -118,6 +117,7 @@ X = torch.zeros(4, 1, 8, 8)
         (written("pool.txt", b"x"), "neither a folder nor a tensor file"),
         (lambda tmp_path: tmp_path / "nowhere.pt", "there is no folder or file"),
         (lambda tmp_path: tmp_path, "holds no images"),
+        (lambda tmp_path: written("0.png", b"<html>")(tmp_path).parent, r"0\.png cannot be read as an image"),
     ],
 )
 def test_a_pool_that_cannot_be_meant_is_refused(tmp_path, make, message):
@@ -150,6 +150,33 @@ def test_two_pools_are_one_too_many(tmp_path):
         job(defense=rst(unlabelled=str(tmp_path), held_back=0.5))
 
 
-def test_a_teacher_of_other_classes_is_refused(tmp_path):
+def test_a_teacher_that_is_not_there_is_refused(tmp_path):
     with pytest.raises(CwbenchError, match="no checkpoint is a folder or has a digest"):
         fit(job(defense=rst(teacher="0123456789")), Store(tmp_path))
+    with pytest.raises(CwbenchError, match="no checkpoint is a folder or has a digest"):
+        fit(job(defense=rst(teacher=str(tmp_path))), Store(tmp_path))
+
+
+def test_a_teacher_of_other_classes_is_refused(tmp_path):
+    for name in ("a", "b"):
+        (tmp_path / "set" / name).mkdir(parents=True)
+        for number in range(10):
+            Image.new("RGB", (8, 8), (number, 0, 0)).save(tmp_path / "set" / name / f"{number}.png")
+    store, settings = Store(tmp_path / "store"), {"recipe.epochs": 1, "recipe.batch_size": 4}
+    other = job(defense="standard", dataset=f"folder:{tmp_path / 'set'}", backbone="digits-cnn", set=settings)
+    digest = fit(other, store).digest
+    message = f"teacher {digest} is for folder: 2 classes, 3×8×8 pixels.*classes and images of digits"
+    with pytest.raises(CwbenchError, match=message):
+        fit(job(defense=rst(teacher=digest)), store)
+
+
+def test_a_share_that_leaves_no_pool_is_refused():
+    with pytest.raises(CwbenchError, match=r"held_back 0\.001 of digits leaves one side empty"):
+        job(defense=rst(held_back=0.001))
+
+
+def test_the_teacher_is_not_chosen_by_a_robustness_that_it_lacks():
+    training = job(defense="rst", set={"recipe.epochs": 3, "recipe.held_out": 0.2})
+    assert training.held_out is not None
+    assert training.standard().held_out is None
+    assert len(training.standard().data.labelled) == len(training.data.labelled)
