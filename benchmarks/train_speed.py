@@ -133,7 +133,7 @@ def main() -> None:
                 if number:
                     found[kind].append(spent)
         medians = {kind: statistics.median(values) for kind, values in found.items()}
-        standard = standard or medians["fp32"]
+        standard = medians["fp32"] if defense == "standard" else standard
         ratios = [
             f"{medians['plain'] / medians[kind]:6.2f}" if kind in medians else "     -" for kind in ("fp32", "bf16")
         ]
