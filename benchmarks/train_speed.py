@@ -139,9 +139,8 @@ def main() -> None:
         ]
         allowed = 1 if defense == "standard" else 2 if defense == "fast" else 1 + args.steps
         share = inner_share(ours[False]) if defense != "standard" else 0.0
-        print(
-            f"{defense:9} {n / medians['plain']:11.1f} {' '.join(ratios)} {medians['fp32'] / standard:14.1f} ", end=""
-        )
+        over = f"{medians['fp32'] / standard:14.1f}" if standard else f"{'-':>14}"
+        print(f"{defense:9} {n / medians['plain']:11.1f} {' '.join(ratios)} {over} ", end="")
         print(f"{allowed:6} {share:6.0%}", flush=True)
 
 
