@@ -1,6 +1,6 @@
 """Outcomes to a report: counts, figures, and records of what was judged and how."""
 
-from typing import Any
+from typing import Any, Literal
 
 import torch
 
@@ -16,6 +16,7 @@ from cwbench.records import (
     AttackRecord,
     Condition,
     CostRecord,
+    DataRecord,
     DatasetRecord,
     EpsCurve,
     Figures,
@@ -29,6 +30,7 @@ from cwbench.registry import Registry
 from cwbench.report import Report
 from cwbench.summarise import Ints, confusion, per_class, standing, standing_at
 from cwbench.threat import Threat
+from cwbench.training.job import Job
 from cwbench.trust import warnings_of
 
 EPS_POINTS = 20
@@ -61,7 +63,7 @@ def dataset_record(dataset: Dataset, examples: Examples, registry: Registry, lim
     )
 
 
-def training_record(plan: Plan, checkpoint: Checkpoint) -> TrainingRecord:
+def training_record(plan: Plan, job: Job, checkpoint: Checkpoint) -> TrainingRecord:
     """Describe the training behind a checkpoint."""
     record = checkpoint.record
     return TrainingRecord(
@@ -69,10 +71,30 @@ def training_record(plan: Plan, checkpoint: Checkpoint) -> TrainingRecord:
         recipe_name=plan.recipe_name,
         recipe=plan.recipe.model_dump(mode="json"),
         selection=_selection(plan.recipe, record["judged_epoch"]),
+        data=_data_record(job),
         losses=record["losses"],
         curves=record["curves"],
         state=record["state"],
     )
+
+
+def _data_record(job: Job) -> DataRecord:
+    """Describe what was trained on by what was there, not by what the defense says of itself."""
+    name, split = job.dataset.name, job.dataset.sizes["train"]
+    labelled, pool = len(job.data.labelled), job.data.unlabelled
+    unlabelled = 0 if pool is None else len(pool)
+    seen = labelled + unlabelled + (0 if job.held_out is None else len(job.held_out))
+    kind: Literal["none", "held-back", "unlabelled", "labelled"] = "none"
+    description = f"the training split of {name}"
+    if unlabelled and seen <= split:
+        kind = "held-back"
+        description = f"the training split of {name}, {unlabelled:,} of its images without their labels"
+    elif unlabelled:
+        kind = "unlabelled"
+        description = f"{labelled:,} examples of {name} and {unlabelled:,} images without labels"
+    elif seen > split:
+        kind, description = "labelled", f"{labelled:,} examples, where the training split of {name} has {split:,}"
+    return DataRecord(kind=kind, labelled=labelled, unlabelled=unlabelled, description=description)
 
 
 def _selection(recipe: Recipe, epoch: int) -> str:
@@ -134,7 +156,7 @@ def report_of(
         ),
         predictions=predictions,
         warnings=warnings_of(outcomes),
-    )
+    ).sealed()
 
 
 def _attack_record(

@@ -181,6 +181,20 @@ class ThreatRecord(Closed):
         return self
 
 
+class DataRecord(Closed):
+    """What the model was trained on, beside the dataset's training split: leaderboards rank it apart."""
+
+    kind: Literal["none", "held-back", "unlabelled", "labelled", "unknown"]
+    """``held-back``: a part of the training split served without its labels. ``unlabelled``, ``labelled``: further
+    images without or with labels, also synthetic ones."""
+    labelled: Count
+    """Examples that were trained on with their labels."""
+    unlabelled: Count
+    """Images that were trained on without them."""
+    description: str
+    """Where they come from."""
+
+
 class TrainingRecord(Closed):
     """How the model came about."""
 
@@ -190,6 +204,8 @@ class TrainingRecord(Closed):
     recipe: dict[str, JsonValue]
     selection: str
     """How the epoch was chosen."""
+    data: DataRecord | None = None
+    """Null in reports from before it was recorded."""
     losses: list[float]
     """Mean training loss of each epoch."""
     curves: list["CurvePoint"]

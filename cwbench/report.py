@@ -12,7 +12,7 @@ from typing import Any, Literal
 import jsonschema
 from pydantic import ValidationError, model_validator
 
-from cwbench import consistency
+from cwbench import consistency, digest
 from cwbench.errors import CwbenchError
 from cwbench.files import write_atomically
 from cwbench.records import (
@@ -24,6 +24,7 @@ from cwbench.records import (
     Figures,
     PluginRecord,
     Provenance,
+    Sha256,
     Sidecar,
     ThreatRecord,
     TrainingRecord,
@@ -58,6 +59,9 @@ class Report(Closed):
     """Every example's predictions; null where they were not written."""
     warnings: list[WarningRecord] = []
     """Signs of masked gradients and of numbers that depend on chance."""
+    digest: Sha256 | None = None
+    """Of everything else in the report: whoever changes a number by hand must at least know of it. Null in reports from
+    before it was recorded."""
 
     @model_validator(mode="after")
     def _adds_up(self) -> "Report":
@@ -158,6 +162,10 @@ class Report(Closed):
             raise CwbenchError(f"{name} stays in the ball: it says nothing about other eps", "cw does")
         return curve
 
+    def sealed(self) -> "Report":
+        """Return the report with the digest of everything else in it."""
+        return self.model_copy(update={"digest": _content_digest(self.model_dump(mode="json"))})
+
     def to_json(self) -> str:
         """Return the report as JSON.
 
@@ -185,34 +193,61 @@ def schema() -> dict[str, Any]:
     return head | Report.model_json_schema(mode="serialization") | head
 
 
+def _content_digest(content: dict[str, Any]) -> str:
+    return digest.of_json({name: value for name, value in content.items() if name != "digest"})
+
+
 def read_report(path: Path) -> Report:
-    """Read a report and check it: version, schema, and that all counts add up.
+    """Read a report and check it: version, schema, digest, and that all counts add up.
 
     Raises:
         CwbenchError: the file is no report of a known version, or its figures do not follow from its counts.
     """
     try:
-        text = path.read_text(encoding="utf-8")
-        content = json.loads(text, parse_constant=_refuse_constant, object_pairs_hook=_unique_keys, parse_float=_finite)
+        content = path.read_bytes()
     except OSError as error:
         raise CwbenchError(f"cannot read {path}: {error.strerror}") from None
+    return parsed(content, str(path))
+
+
+def parsed(raw: bytes, subject: str) -> Report:
+    """Return the report that ``raw`` spells, checked as :func:`read_report` does; ``subject`` begins its complaints.
+
+    Raises:
+        CwbenchError: as ``read_report``.
+    """
+    try:
+        text = raw.decode()
+        content = json.loads(text, parse_constant=_refuse_constant, object_pairs_hook=_unique_keys, parse_float=_finite)
     except (ValueError, RecursionError) as error:
-        raise CwbenchError(f"{path} is not JSON: {error}", "a run writes report.json") from None
+        raise CwbenchError(f"{subject} is not JSON: {error}", "a run writes report.json") from None
     version = content.get("schema_version") if isinstance(content, dict) else None
     if not isinstance(version, int):
-        raise CwbenchError(f"{path} is not a cwbench report: it has no schema_version", "a run writes report.json")
+        raise CwbenchError(f"{subject} is not a cwbench report: it has no schema_version", "a run writes report.json")
     if version > SCHEMA_VERSION:
-        raise CwbenchError(f"{path} has schema version {version}, newer than {SCHEMA_VERSION}", "update cwbench")
+        raise CwbenchError(f"{subject} has schema version {version}, newer than {SCHEMA_VERSION}", "update cwbench")
+    try:
+        # Strict, which is what the schema says; checked by the schema itself it would take a hundred times as long.
+        report = Report.model_validate_json(raw, strict=True)
+    except ValidationError as error:
+        against = _first_against_schema(content)
+        if against:
+            raise CwbenchError(f"{subject}: {against}", "the file does not obey the schema") from None
+        reason = error.errors()[0]["msg"].removeprefix("Value error, ")
+        raise CwbenchError(f"{subject}: {reason}", "was it edited by hand?") from None
+    if report.digest is not None and report.digest != _content_digest(content):
+        raise CwbenchError(f"{subject}: its content does not have the digest that it names", "was it edited by hand?")
+    return report
+
+
+def _first_against_schema(content: Any) -> str | None:
+    """Return where and how content first disobeys the schema; None where it obeys."""
     errors = jsonschema.Draft202012Validator(schema()).iter_errors(content)
     first = next(iter(sorted(errors, key=lambda error: list(map(str, error.absolute_path)))), None)
-    if first:
-        text = first.message if len(first.message) < 200 else f"{first.message[:60]} … {first.message[-120:]}"
-        raise CwbenchError(f"{path}: {first.json_path}: {text}", "the file does not obey the schema")
-    try:
-        return Report.model_validate_json(text)
-    except ValidationError as error:
-        reason = error.errors()[0]["msg"].removeprefix("Value error, ")
-        raise CwbenchError(f"{path}: {reason}", "was it edited by hand?") from None
+    if first is None:
+        return None
+    text = first.message if len(first.message) < 200 else f"{first.message[:60]} … {first.message[-120:]}"
+    return f"{first.json_path}: {text}"
 
 
 def _refuse_constant(text: str) -> None:

@@ -88,7 +88,7 @@ def run(
         seed=plan.seed,
         defense=plan.defense,
         backbone=plan.backbone,
-        training=training_record(plan, checkpoint),
+        training=training_record(plan, job, checkpoint),
         predictions=predictions if out else None,
     )
     path = write_run(report, content, out) if out and team.leads else None

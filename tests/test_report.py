@@ -202,6 +202,22 @@ def test_an_edited_report_is_refused_with_the_reason(name, report_file, tmp_path
     assert "\n" not in str(caught.value)
 
 
+@pytest.mark.parametrize("where", [["subject"], ["provenance", "seed"], ["training", "recipe", "epochs"]])
+def test_what_follows_from_nothing_is_sealed(where, report_file, tmp_path):
+    """A name, a seed, a number of epochs: no count contradicts them, so the report's digest does."""
+    content = json.loads(report_file.read_text())
+    change(where, "mine" if where == ["subject"] else 7)(content)
+    edited = tmp_path / "report.json"
+    edited.write_text(json.dumps(content))
+    with pytest.raises(CwbenchError, match="does not have the digest that it names"):
+        read_report(edited)
+
+
+def test_spaces_are_not_content(report_file, tmp_path):
+    (tmp_path / "report.json").write_text(json.dumps(json.loads(report_file.read_text()), indent=7))
+    assert read_report(tmp_path / "report.json") == read_report(report_file)
+
+
 @pytest.mark.parametrize(
     "text", ["", "{", "<html>", '{"schema_version": NaN}', "[" * 100_000, "\x00", '"text"', "[]", "3"]
 )

@@ -105,6 +105,7 @@ def test_distances_are_recounted(path, tmp_path, change):
     save_file(columns, tmp_path / sidecar.FILE)
     content = json.loads(path.read_text())
     content["predictions"]["sha256"] = digest.of_file(tmp_path / sidecar.FILE)
+    content["digest"] = None
     (tmp_path / "report.json").write_text(json.dumps(content))
     with pytest.raises(
         CwbenchError, match="do not add up to the report's curve" if change == "moved" else "lack 60 dist"

@@ -29,6 +29,7 @@ def command(tmp_path, cache):
 
 def timeless(text):
     content = json.loads(text)
+    content.pop("digest")
     content["provenance"].pop("created")
     for attack in content["attacks"]:
         attack["cost"].pop("seconds")
