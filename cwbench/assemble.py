@@ -1,5 +1,6 @@
 """Outcomes to a report: counts, figures, and records of what was judged and how."""
 
+from collections.abc import Sequence
 from typing import Any, Literal
 
 import torch
@@ -9,6 +10,7 @@ from cwbench.api import Dataset, Examples, Plugin
 from cwbench.checkpoints import Checkpoint
 from cwbench.evaluation import AttackOutcome, Outcomes
 from cwbench.exact import Exact
+from cwbench.gallery import Kept
 from cwbench.plan import Plan
 from cwbench.provenance import provenance
 from cwbench.recipe import Recipe
@@ -21,6 +23,7 @@ from cwbench.records import (
     EpsCurve,
     Figures,
     PluginRecord,
+    SavedExamples,
     Sidecar,
     ThreatRecord,
     TrainingRecord,
@@ -127,6 +130,7 @@ def report_of(
     backbone: Plugin | None = None,
     training: TrainingRecord | None = None,
     predictions: Sidecar | None = None,
+    examples: Sequence[Kept] = (),
 ) -> Report:
     """Return the report of what a model predicted."""
     k = len(dataset.classes)
@@ -155,6 +159,7 @@ def report_of(
             origins=[registry.origin(plugin) for plugin in plugins],
         ),
         predictions=predictions,
+        examples=[SavedExamples(**vars(kept)) for kept in examples],
         warnings=warnings_of(outcomes),
     ).sealed()
 

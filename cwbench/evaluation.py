@@ -19,6 +19,7 @@ from cwbench import progress
 from cwbench.api import Access, Attack, Budget, Examples
 from cwbench.errors import CwbenchError
 from cwbench.exact import ROUNDING
+from cwbench.gallery import Gallery
 from cwbench.journal import Chunk, Journal
 from cwbench.memory import out_of_memory
 from cwbench.model import Model, evaluating, frozen, modules, placed
@@ -64,6 +65,8 @@ class Settings:
     """Look for signs of masked gradients."""
     journal: Journal | None = None
     """Where finished chunks are kept."""
+    gallery: Gallery | None = None
+    """Where what attacks return is kept; None keeps nothing."""
     substitutes: Mapping[str | None, Substitute] = field(default_factory=dict)
     """The networks that transfer attacks use, by what their field ``substitute`` says."""
     agree: Callable[[Precision], Precision] = lambda precision: precision
@@ -270,10 +273,10 @@ class _Harness:
         with progress.bar(f"attacking with {planned.label}", len(standing)) as advance:
             for number, part in enumerate(self._chunks(standing)):
                 key = f"{planned.label} in {precision}"
-                chunk = journal.find(key, number) if journal else None
+                chunk = journal.find(key, number) if journal and self._kept(planned.label, number) else None
                 ticks = progress.Ticks(advance)
                 if chunk is None:
-                    chunk = self._fitting(partial(self._chunk, planned, part, target, helper, ticks))
+                    chunk = self._fitting(partial(self._chunk, planned, number, part, target, helper, ticks))
                     if journal:
                         journal.keep(key, number, chunk)
                 ticks.round_up(len(part))
@@ -301,9 +304,14 @@ class _Harness:
         pools: Sequence[Tensor] = standing.split(pool)
         return pools
 
+    def _kept(self, label: str, number: int) -> bool:
+        gallery = self.settings.gallery
+        return gallery is None or gallery.holds(label, number)
+
     def _chunk(
         self,
         planned: PlannedAttack,
+        number: int,
         part: Tensor,
         target: Observed,
         helper: "_Helper | None",
@@ -323,6 +331,8 @@ class _Harness:
         spent = np.array([network.passes for network in networks]) - np.array(before)
         forward, backward = spent.sum(0)
         verdicts = self.judge.final(candidates, ids)
+        if self.settings.gallery:
+            self.settings.gallery.keep(planned.label, number, ids.numpy(), candidates.cpu().numpy())
         chunk = {
             "passes": np.array([forward + self.confirmed - confirmed, backward, spent[0, 0]]),
             "seconds": np.array([seconds]),

@@ -30,6 +30,30 @@ def write_atomically(path: Path, content: bytes) -> None:
         draft.unlink(missing_ok=True)
 
 
+def write_new(path: Path, content: bytes) -> None:
+    """Write a file that must not exist yet, and its folders: of several processes that write the same one, one does.
+
+    Raises:
+        FileExistsError: there is one; it stays as it is.
+        CwbenchError: the folder is not writable or the disk is full; nothing is written.
+    """
+    draft = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with draft.open("xb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        os.link(draft, path)  # unlike a rename, refuses to replace
+    except FileExistsError:
+        raise
+    except OSError as error:
+        raise CwbenchError(f"cannot write {path}: {error.strerror or error}", "choose another folder") from None
+    finally:
+        with suppress(OSError):
+            draft.unlink(missing_ok=True)
+
+
 @contextmanager
 def new_folder(path: Path) -> Iterator[Path]:
     """Yield a hidden folder beside ``path`` that takes its place when the block ends, whole or not at all.

@@ -51,6 +51,7 @@ class Plan:
     device: torch.device
     batch_size: int
     every: int | None
+    save_examples: bool
     registry: Registry
 
 
@@ -86,6 +87,7 @@ def make_plan(spec: RunSpec, registry: Registry) -> Plan:
         device=choose_device(spec.device),
         batch_size=DEFAULT_BATCH if spec.batch_size == "auto" else spec.batch_size,
         every=spec.every,
+        save_examples=spec.save_examples,
         registry=registry,
     )
 

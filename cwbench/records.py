@@ -268,6 +268,14 @@ class Sidecar(Closed):
     sha256: Sha256
 
 
+class SavedExamples(Sidecar):
+    """Some of the examples that an attack returned: tensors ``ids`` (n,) and ``x`` (n, C, H, W), float32 in [0, 1]."""
+
+    attack: str
+    """The label of the attack."""
+    n: Count
+
+
 def diagonal(confusion: Sequence[Sequence[int]]) -> list[int]:
     """Return the correct examples of each class."""
     return [row[index] for index, row in enumerate(confusion)]

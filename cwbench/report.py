@@ -24,6 +24,7 @@ from cwbench.records import (
     Figures,
     PluginRecord,
     Provenance,
+    SavedExamples,
     Sha256,
     Sidecar,
     ThreatRecord,
@@ -57,6 +58,8 @@ class Report(Closed):
     provenance: Provenance
     predictions: Sidecar | None
     """Every example's predictions; null where they were not written."""
+    examples: list[SavedExamples] = []
+    """Files with what the attacks returned, where they were asked to be kept."""
     warnings: list[WarningRecord] = []
     """Signs of masked gradients and of numbers that depend on chance."""
     digest: Sha256 | None = None
@@ -70,16 +73,17 @@ class Report(Closed):
         consistency.check_labels([(attack.label, attack.attack.name) for attack in self.attacks])
         for name, condition in [("clean", self.clean), *((attack.label, attack) for attack in self.attacks)]:
             consistency.check_confusion(name, condition.confusion, data.n_per_class)
-            consistency.check_figures(name, condition.figures, Figures.of(diagonal(condition.confusion), data))
+            consistency.check_figures(name, condition.figures, diagonal(condition.confusion), data)
         for attack, before in zip(self.attacks, self._befores(), strict=True):
             consistency.check_against_before(attack, before.confusion)
             if attack.eps_curve:
                 right, under = diagonal(before.confusion), diagonal(attack.confusion)
                 consistency.check_eps_curve(attack.label, attack.eps_curve, right, under, self.threat.eps.value)
         under_each = [diagonal(attack.confusion) for attack in self.attacks]
+        consistency.check_examples(self.examples, self.attacks)
         worst = self.worst_case_counts
         consistency.check_worst_case(worst.correct, diagonal(self.clean.confusion), under_each)
-        consistency.check_figures("worst case", worst.figures, Figures.of(worst.correct, data))
+        consistency.check_figures("worst case", worst.figures, worst.correct, data)
         if len({part is None for part in (self.defense, self.backbone, self.training)}) > 1:
             raise ValueError("defense, backbone and training belong together: all, or none")
         if self.training:

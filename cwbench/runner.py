@@ -15,6 +15,7 @@ from cwbench.curves import Curves
 from cwbench.errors import CwbenchError
 from cwbench.evaluation import Settings, Substitute
 from cwbench.files import new_folder, require_writable, write_atomically
+from cwbench.gallery import Gallery
 from cwbench.journal import Journal
 from cwbench.parallel import ALONE, Team, own_device
 from cwbench.plan import Plan, make_plan
@@ -42,6 +43,8 @@ def run(
     """
     plan = make_plan(spec, registry)
     plan = replace(plan, device=own_device(plan.device, team))
+    if plan.save_examples and team.size > 1:
+        raise CwbenchError(f"{team.size} processes cannot save examples together", "leave --save-examples out")
     if out and team.leads:
         require_writable(out, REPORT_ROOM)
     if team.size > 1:
@@ -58,7 +61,8 @@ def run(
         require_writable(store.root, 8 * _weights_size(job))
     checkpoint = fit(job, store, curves.measure if curves else None, team)
     substitutes = named | sources.trained(plan.attacks)
-    journal = Journal(store.root.parent / "evaluations" / _evaluation_digest(plan, job, test, substitutes, team))
+    evaluation = store.root.parent / "evaluations" / _evaluation_digest(plan, job, test, substitutes, team)
+    journal, gallery = Journal(evaluation), _gallery(plan, evaluation, out)
     outcomes = evaluate_together(
         load_classifier(job, checkpoint),
         test,
@@ -73,6 +77,7 @@ def run(
             precision=plan.precision,
             cascade=plan.cascade,
             journal=journal,
+            gallery=gallery,
             substitutes=substitutes,
         ),
         team=team,
@@ -90,8 +95,9 @@ def run(
         backbone=plan.backbone,
         training=training_record(plan, job, checkpoint),
         predictions=predictions if out else None,
+        examples=gallery.files() if gallery else (),
     )
-    path = write_run(report, content, out) if out and team.leads else None
+    path = write_run(report, content, out, gallery) if out and team.leads else None
     journal.close()
     return report, path
 
@@ -102,8 +108,14 @@ def _fetch(plan: Plan) -> None:
     plan.defense.training_set(plan.dataset, plan.dataset.load("train", plan.root), plan.root)
 
 
-def write_run(report: Report, predictions: bytes, out: Path) -> Path:
-    """Write a report and its predictions into a new folder below ``out``, whole or not at all; return its path.
+def _gallery(plan: Plan, evaluation: Path, out: Path | None) -> Gallery | None:
+    """Return where examples are kept until their report is written, or None."""
+    labels = [planned.label for planned in plan.attacks]
+    return Gallery(evaluation.with_name(f"{evaluation.name}-examples"), labels) if plan.save_examples and out else None
+
+
+def write_run(report: Report, predictions: bytes, out: Path, gallery: Gallery | None = None) -> Path:
+    """Write a report and what belongs to it into a new folder below ``out``, whole or not at all; return its path.
 
     Raises:
         CwbenchError: the folder is not writable or the disk is full.
@@ -114,6 +126,8 @@ def write_run(report: Report, predictions: bytes, out: Path) -> Path:
     try:
         with new_folder(folder) as draft:
             sidecar.write(draft, predictions)
+            if gallery:
+                gallery.move_to(draft)
             write_atomically(draft / "report.json", content)
     except OSError as error:
         raise CwbenchError(f"cannot write into {out}: {error.strerror}", "choose another folder with --out") from None

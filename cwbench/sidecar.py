@@ -10,11 +10,12 @@ from safetensors.numpy import load, save
 from cwbench import digest
 from cwbench.errors import CwbenchError
 from cwbench.files import write_atomically
-from cwbench.records import Sidecar
+from cwbench.records import SavedExamples, Sidecar
 from cwbench.report import Report
-from cwbench.summarise import Floats, confusion, standing, standing_at
+from cwbench.summarise import Floats, Ints, confusion, standing, standing_at
 
 FILE = "predictions.safetensors"
+Images = np.ndarray[Any, np.dtype[np.float32]]
 Columns = dict[str, Any]
 """Integers (n,) by column name, and float64 for distances."""
 
@@ -104,3 +105,26 @@ def _distances(columns: Columns, label: str, n: int) -> Floats:
         raise CwbenchError(f"the predictions lack {n} distances in the column {name!r}")
     distances: Floats = found
     return distances
+
+
+def read_examples(folder: Path, saved: SavedExamples) -> tuple[Ints, Images]:
+    """Return ids (n,) and images (n, C, H, W) of a file beside a report.
+
+    Raises:
+        CwbenchError: it is missing, damaged, or not the one that the report was written with.
+    """
+    path = folder / saved.file
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        raise CwbenchError(f"cannot read {path}: {error.strerror}") from None
+    if digest.of_bytes(content) != saved.sha256:
+        raise CwbenchError(f"{path} is not the file that the report was written with: its sha256 differs")
+    try:
+        tensors = load(content)
+        ids, x = tensors["ids"], tensors["x"]
+    except (SafetensorError, KeyError, ValueError) as error:
+        raise CwbenchError(f"{path} is damaged: {error}") from None
+    if ids.dtype != np.int64 or ids.shape != (saved.n,) or x.dtype != np.float32 or len(x) != saved.n:
+        raise CwbenchError(f"{path} does not hold {saved.n} examples")
+    return ids, x

@@ -131,6 +131,8 @@ class RunSpec(BaseModel):
     weaker. Training is in fp32 unless ``bf16`` asks for mixed precision."""
     cascade: bool = False
     """Each attack gets only what the ones before have left standing: the worst case for less."""
+    save_examples: bool = False
+    """Keep what the attacks return beside the report, for ``cwbench verify``."""
     every: Annotated[int, Field(ge=1)] | None = None
     """Record class-wise accuracy after every so many epochs of training."""
     resume: str | None = None

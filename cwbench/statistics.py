@@ -2,22 +2,24 @@
 
 import math
 from collections.abc import Sequence
+from functools import lru_cache
 
 from scipy.special import ndtri
 
 CONFIDENCE = 0.95
 
 
-def wilson(correct: int, n: int, *, comparisons: int = 1) -> tuple[float, float] | None:
+def wilson(correct: float, n: float, *, comparisons: int = 1) -> tuple[float, float] | None:
     """Return the 95 % interval of a proportion (Wilson 1927); None where ``n`` is 0.
 
     With ``comparisons`` above 1 the interval is widened by Bonferroni's correction, so that all of that many
     intervals hold at once with 95 %: the interval to quote for a class that was picked because it came out worst.
+    ``n`` may be an effective number of examples, which is no integer.
     """
     if n == 0:
         return None
     # In closed form and not by scipy.stats.binomtest, whose exact p-value would cost a board of reports minutes.
-    z = float(ndtri(1 - (1 - CONFIDENCE) / (2 * comparisons)))
+    z = _quantile(comparisons)
     share = correct / n
     centre = share + z**2 / (2 * n)
     half = z * math.sqrt(share * (1 - share) / n + (z / (2 * n)) ** 2)
@@ -25,6 +27,11 @@ def wilson(correct: int, n: int, *, comparisons: int = 1) -> tuple[float, float]
     low = 0.0 if correct == 0 else (centre - half) / scale
     high = 1.0 if correct == n else (centre + half) / scale
     return low, high
+
+
+@lru_cache
+def _quantile(comparisons: int) -> float:
+    return float(ndtri(1 - (1 - CONFIDENCE) / (2 * comparisons)))
 
 
 def mcnemar(only_first: int, only_second: int) -> float:

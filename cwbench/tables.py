@@ -35,7 +35,7 @@ def report_table(report: Report, style: str = "terminal") -> str:
     overall = report.clean.figures.overall
     rows.append(["overall", overall.n, *(_accuracy(figures.overall) for _, figures in columns)])
     rows.append(["worst class", "", *(_worst(figures) for _, figures in columns)])
-    rows.append(["gap", "", *(_percent(figures.gap) for _, figures in columns)])
+    rows.append(["gap", "", *(percent(figures.gap) for _, figures in columns)])
     headers = ["class", "n", *(name for name, _ in columns)]
     parts = [title(report), *_side_by_side(rows, headers, style)]
     parts += [_curve_table(report, attack, style) for attack in report.attacks if attack.eps_curve]
@@ -69,11 +69,10 @@ def _curve_table(report: Report, attack: AttackRecord, style: str) -> str:
     points = list(zip(attack.eps_curve.eps, attack.eps_curve.correct, strict=True))[::CURVE_STRIDE]
     counts = [*zip(report.dataset.classes, report.dataset.n_per_class, strict=True)]
     rows: list[list[object]] = [
-        [name, *(_percent(row[index] / n if n else None) for _, row in points)]
-        for index, (name, n) in enumerate(counts)
+        [name, *(percent(row[index] / n if n else None) for _, row in points)] for index, (name, n) in enumerate(counts)
     ]
     total = sum(report.dataset.n_per_class)
-    rows.append(["overall", *(_percent(sum(row) / total if total else None) for _, row in points)])
+    rows.append(["overall", *(percent(sum(row) / total if total else None) for _, row in points)])
     headers = [f"{attack.label}: eps", *(f"{eps:.4g}" for eps, _ in points)]
     return _table(rows, headers, style)
 
@@ -87,11 +86,11 @@ def _notes(report: Report, style: str) -> list[str]:
         )
     if report.provenance.precision != "fp32":
         lines.append(f"note: gradients were searched in {report.provenance.precision}; every verdict is fp32")
-    return [_plain(line, style) for line in lines]
+    return [plain(line, style) for line in lines]
 
 
 def _warnings(report: Report, style: str) -> list[str]:
-    return [_plain(f"warning: {entry.name}: {entry.message}", style) for entry in report.warnings]
+    return [plain(f"warning: {entry.name}: {entry.message}", style) for entry in report.warnings]
 
 
 def title(report: Report) -> str:
@@ -102,7 +101,7 @@ def title(report: Report) -> str:
         f"{report.subject} on {report.dataset.name}, {report.threat.norm} eps {report.threat.eps}: "
         f"% correct of {share} examples [95 % interval]"
     )
-    return _plain(text, "terminal")
+    return plain(text, "terminal")
 
 
 def comparison_table(rows: Sequence[Row], names: tuple[str, str], style: str = "terminal") -> str:
@@ -110,8 +109,8 @@ def comparison_table(rows: Sequence[Row], names: tuple[str, str], style: str = "
     cells = [
         [
             row.name,
-            _percent(row.first),
-            _percent(row.second),
+            percent(row.first),
+            percent(row.second),
             "–" if row.difference is None else f"{100 * row.difference:+.1f}",
             "–" if row.p_value is None else f"{row.p_value:.3g}",
         ]
@@ -123,18 +122,18 @@ def comparison_table(rows: Sequence[Row], names: tuple[str, str], style: str = "
 def _table(rows: Sequence[Sequence[object]], headers: Sequence[str], style: str) -> str:
     # Numbers arrive formatted; tabulate must not parse a class called "1e3" or "007" as one.
     aligned = ["left", *["right"] * (len(headers) - 1)]
-    rows = [[_plain(cell, style) for cell in row] for row in rows]
-    headers = [_plain(header, style) for header in headers]
+    rows = [[plain(cell, style) for cell in row] for row in rows]
+    headers = [plain(header, style) for header in headers]
     return tabulate(rows, headers, tablefmt=FORMATS[style], disable_numparse=True, colalign=aligned)
 
 
-def _plain(cell: object, style: str) -> str:
+def plain(cell: object, style: str) -> str:
     """Return text that cannot steer a terminal or break out of a Markdown cell: names come from whoever wrote them."""
     text = "".join(letter if letter.isprintable() else "\ufffd" for letter in str(cell))
     return re.sub(r"([\\`*_<>|]|(?<=\])\()", r"\\\1", text) if style == "markdown" else text
 
 
-def _percent(share: float | None) -> str:
+def percent(share: float | None) -> str:
     return "–" if share is None else f"{100 * share:.1f}"
 
 

@@ -4,7 +4,7 @@ import sys
 
 import typer
 
-from cwbench.cli import catalogue, plugins, report, run, schema
+from cwbench.cli import catalogue, leaderboard, plugins, report, run, schema, verify
 from cwbench.errors import CwbenchError
 
 INTERRUPTED = 130
@@ -21,8 +21,10 @@ app = typer.Typer(
 app.command("run")(run.run)
 app.command("list")(catalogue.list_)
 app.command("show")(catalogue.show)
+app.command("verify")(verify.verify)
 app.command("schema")(schema.schema)
 app.add_typer(report.app, name="report")
+app.add_typer(leaderboard.app, name="leaderboard")
 app.add_typer(plugins.app, name="plugins")
 
 

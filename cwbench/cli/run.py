@@ -33,6 +33,9 @@ def run(
     cascade: Annotated[
         bool, typer.Option("--cascade", help="Attack only what still stands: the worst case for less.")
     ] = False,
+    save_examples: Annotated[
+        bool, typer.Option("--save-examples", help="Keep what attacks return, for cwbench verify.")
+    ] = False,
     resume: Annotated[
         str | None, typer.Option(help="Go on with this unfinished training, and refuse if anything changed.")
     ] = None,
@@ -66,6 +69,7 @@ def run(
         "batch_size": batch_size,
         "precision": precision,
         "cascade": cascade or None,
+        "save_examples": save_examples or None,
         "every": every,
         "resume": resume,
     }

@@ -1,4 +1,4 @@
-"""``cwbench schema``: the JSON schema of reports."""
+"""``cwbench schema``: the JSON schemas of what cwbench writes."""
 
 from pathlib import Path
 from typing import Annotated
@@ -7,22 +7,29 @@ import typer
 
 
 def schema(
-    write: Annotated[Path | None, typer.Option(help="Write it into this folder instead of printing it.")] = None,
+    write: Annotated[Path | None, typer.Option(help="Write all schemas into this folder instead.")] = None,
 ) -> None:
-    """Print the JSON schema of reports, or write it as report.v1.json."""
+    """Print the JSON schema of reports, or write those of reports and leaderboards as files."""
     import json
 
     from cwbench.errors import CwbenchError
     from cwbench.files import write_atomically
+    from cwbench.leaderboard import board
     from cwbench.report import SCHEMA_VERSION
     from cwbench.report import schema as report_schema
 
-    text = json.dumps(report_schema(), indent=2) + "\n"
+    texts = {
+        f"{name}.json": json.dumps(content, indent=2) + "\n"
+        for name, content in {
+            f"report.v{SCHEMA_VERSION}": report_schema(),
+            f"leaderboard.v{board.SCHEMA_VERSION}": board.schema(),
+        }.items()
+    }
     if write is None:
-        typer.echo(text, nl=False)
+        typer.echo(next(iter(texts.values())), nl=False)
         return
     if not write.is_dir():
         raise CwbenchError(f"the folder {write} does not exist", "make it first")
-    path = write / f"report.v{SCHEMA_VERSION}.json"
-    write_atomically(path, text.encode())
-    typer.echo(path)
+    for name, text in texts.items():
+        write_atomically(write / name, text.encode())
+        typer.echo(write / name)

@@ -1,0 +1,87 @@
+"""``leaderboard check`` and ``leaderboard build``."""
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from cwbench.errors import CwbenchError
+from cwbench.leaderboard.board import Board
+from cwbench.leaderboard.entry import Entry
+from cwbench.leaderboard.markdown import markdown
+from cwbench.leaderboard.page import page
+from cwbench.leaderboard.place import Place
+from cwbench.leaderboard.publish import building, put, recover
+from cwbench.leaderboard.rank import rank
+from cwbench.leaderboard.reading import read_all
+from cwbench.leaderboard.verification import Verification, read_verifications
+
+MARKDOWN, JSON, PAGE = "LEADERBOARD.md", "leaderboard.json", "site/index.html"
+
+
+@dataclass(frozen=True)
+class Sound:
+    """A board without a problem."""
+
+    entries: tuple[Entry, ...]
+    verifications: dict[str, Verification]
+
+
+class UnsoundError(CwbenchError):
+    """Entries that may not stand on the board."""
+
+    def __init__(self, problems: Sequence[CwbenchError], among: int) -> None:
+        super().__init__(f"{len(problems):,} of {among:,} files may not stand on the board", "mend or remove them")
+        self.problems = tuple(problems)
+
+
+def check(place: Place) -> Sound:
+    """Read, recount and admit every entry, and every verification.
+
+    Raises:
+        UnsoundError: with a complaint for each file that is wrong.
+    """
+    recover(place)
+    reading = read_all(place)
+    verifications, unfit = read_verifications(place)
+    digests = {entry.id: entry.digest for entry in reading.entries}
+    problems = [*reading.problems, *unfit]
+    for name, found in verifications.items():
+        if digests.get(name) != found.digest and not reading.problems:
+            problems.append(CwbenchError(f"verifications/{name}.json: it is about a report that is no entry"))
+    if problems:
+        raise UnsoundError(problems, len(reading.entries) + len(reading.problems) + len(verifications) + len(unfit))
+    return Sound(reading.entries, verifications)
+
+
+def build(place: Place) -> tuple[Board, bool]:
+    """Render the board as Markdown, JSON and a page; return it, and whether anything changed.
+
+    Raises:
+        UnsoundError: a file may not stand on the board; what was rendered before stays.
+        CwbenchError: the folder is not writable.
+    """
+    with building(place):
+        sound = check(place)
+        board = rank(sound.entries, sound.verifications)
+        files = {
+            MARKDOWN: markdown(board).encode(),
+            JSON: to_json(board).encode(),
+            PAGE: page(board, sound.entries).encode(),
+        }
+        return board, put(place, files)
+
+
+def to_json(board: Board) -> str:
+    """Return the board as JSON, a row to a line so that differences between two boards can be read."""
+    content = board.model_dump(mode="json")
+    tables = [_lines(table) for table in content.pop("tables")]
+    head = json.dumps(content, ensure_ascii=False, allow_nan=False)[:-1]
+    return f'{head}, "tables": [\n' + ",\n".join(tables) + "\n]}\n"
+
+
+def _lines(table: dict[str, object]) -> str:
+    rows = table.pop("rows")
+    assert isinstance(rows, list)  # noqa: S101 - a table's rows
+    head = json.dumps(table, ensure_ascii=False, allow_nan=False)[:-1]
+    lines = [json.dumps(row, ensure_ascii=False, allow_nan=False, separators=(",", ":")) for row in rows]
+    return f'{head}, "rows": [\n' + ",\n".join(lines) + "\n]}"

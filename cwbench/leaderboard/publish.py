@@ -1,0 +1,76 @@
+"""A board's rendering, put in place whole: whoever is killed leaves the old one, or the new one to be moved in."""
+
+import os
+import secrets
+import shutil
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+
+from filelock import FileLock, Timeout
+
+from cwbench.errors import CwbenchError
+from cwbench.leaderboard.place import Place
+
+PATIENCE = 600.0
+"""Seconds to wait for another build of the same board."""
+NEXT = ".next"
+
+
+@contextmanager
+def building(place: Place) -> Iterator[None]:
+    """Hold the board's lock, which the operating system takes back from a killed process, and finish what one began.
+
+    Raises:
+        CwbenchError: the folder is not writable, or another process has been building for ten minutes.
+    """
+    try:
+        with FileLock(place.root / ".lock", timeout=PATIENCE):
+            _finish(place)
+            yield
+    except Timeout:
+        raise CwbenchError(f"another process is building {place.root}", "wait for it, or end it") from None
+    except OSError as error:
+        raise CwbenchError(f"cannot write into {place.root}: {error.strerror}", "is it read-only?") from None
+
+
+def recover(place: Place) -> None:
+    """Move in what a killed build had ready; nothing where there is nothing, or where it may not be written."""
+    if (place.root / NEXT).is_dir() and os.access(place.root, os.W_OK):
+        with building(place):
+            pass
+
+
+def put(place: Place, files: Mapping[str, bytes]) -> bool:
+    """Replace some of a board's files, all of them or none; tell whether any changed. The lock must be held.
+
+    All are written beside the board first. Giving their folder its name decides; from then on they are moved in, by
+    this process or, should it be killed, by the next that builds or reads.
+    """
+    if all(_same(place.root / name, content) for name, content in files.items()):
+        return False
+    for left in place.root.glob(f"{NEXT}-*"):  # of a killed build: whoever holds the lock is alone
+        shutil.rmtree(left)
+    draft = place.root / f"{NEXT}-{secrets.token_hex(4)}"
+    for name, content in files.items():
+        (draft / name).parent.mkdir(parents=True, exist_ok=True)
+        with (draft / name).open("xb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+    draft.rename(place.root / NEXT)
+    _finish(place)
+    return True
+
+
+def _finish(place: Place) -> None:
+    ready = place.root / NEXT
+    for path in sorted(path for path in ready.rglob("*") if path.is_file()) if ready.is_dir() else ():
+        target = place.root / path.relative_to(ready)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        path.replace(target)
+    shutil.rmtree(ready, ignore_errors=True)
+
+
+def _same(path: Path, content: bytes) -> bool:
+    return path.is_file() and path.read_bytes() == content

@@ -1,0 +1,40 @@
+"""The page on 127.0.0.1, for those whose browser does not open files."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+
+from cwbench.errors import CwbenchError
+from cwbench.leaderboard.build import PAGE
+from cwbench.leaderboard.place import Place
+from cwbench.leaderboard.publish import recover
+
+
+class _Quiet(SimpleHTTPRequestHandler):
+    def end_headers(self) -> None:
+        self.send_header("Cache-Control", "no-store")
+        self.send_header("X-Content-Type-Options", "nosniff")
+        super().end_headers()
+
+    def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - the name of the base class
+        pass
+
+
+@contextmanager
+def serving(place: Place, port: int) -> Iterator[ThreadingHTTPServer]:
+    """Yield a server of a board's page that only this machine reaches.
+
+    Raises:
+        CwbenchError: the board is not built, or the port is taken.
+    """
+    recover(place)
+    site = (place.root / PAGE).parent
+    if not (place.root / PAGE).is_file():
+        raise CwbenchError(f"{place.root} is not built yet", "cwbench leaderboard build")
+    try:
+        server = ThreadingHTTPServer(("127.0.0.1", port), partial(_Quiet, directory=str(site)))
+    except OSError as error:
+        raise CwbenchError(f"port {port} cannot be served: {error.strerror}", "choose another with --port") from None
+    with server:
+        yield server

@@ -1,0 +1,77 @@
+"""Reports that join a board."""
+
+import json
+from collections.abc import Sequence
+from contextlib import suppress
+from pathlib import Path
+
+import jsonschema
+
+from cwbench import sidecar
+from cwbench.errors import CwbenchError
+from cwbench.files import write_new
+from cwbench.leaderboard.admission import admit
+from cwbench.leaderboard.entry import read_limited
+from cwbench.leaderboard.place import Place
+from cwbench.leaderboard.suites import Suites, read_suites
+from cwbench.report import parsed, schema
+
+
+def submit(reports: Sequence[Path], place: Place) -> list[Path]:
+    """Check reports and copy them onto a board, all of them or none; return their entries.
+
+    Any number of processes may do so at once: an entry is a file of its own that appears whole, and a name that is
+    taken is refused by the file system itself.
+
+    Raises:
+        CwbenchError: names the report, the field and what keeps it from the board, or the entry that is there already.
+    """
+    suites = read_suites(place.suites)
+    planned: dict[Path, bytes] = {}
+    for path in reports:
+        target, raw = _checked(path, place, suites)
+        if target in planned:
+            raise CwbenchError(f"{path}: the same checkpoint, attacks and seed are given twice", "leave one out")
+        if target.exists():
+            raise _duplicate(path, target)
+        planned[target] = raw
+    written: list[Path] = []
+    try:
+        for path, (target, raw) in zip(reports, planned.items(), strict=True):
+            try:
+                write_new(target, raw)
+            except FileExistsError:
+                raise _duplicate(path, target) from None
+            written.append(target)
+    except BaseException:
+        for target in written:
+            with suppress(OSError):
+                target.unlink()
+        raise
+    return written
+
+
+def _checked(path: Path, place: Place, suites: Suites) -> tuple[Path, bytes]:
+    raw = read_limited(path, str(path))
+    report = parsed(raw, str(path))
+    try:
+        jsonschema.validate(json.loads(raw), schema(), cls=jsonschema.Draft202012Validator)
+    except jsonschema.ValidationError as error:
+        raise CwbenchError(f"{path}: {error.json_path}: {error.message[:200]}", "it does not obey the schema") from None
+    try:
+        admit(report, raw, suites)
+    except CwbenchError as error:
+        raise CwbenchError(f"{path}: {error.message}", error.hint) from None
+    if sidecar.read(report, path.parent) is None:
+        raise CwbenchError(
+            f"{path}: the predictions it was written with do not lie beside it, and cannot be recounted",
+            "submit it from the run's own folder",
+        )
+    return place.path(report), raw
+
+
+def _duplicate(path: Path, target: Path) -> CwbenchError:
+    return CwbenchError(
+        f"{path} is a duplicate: {target} has the same checkpoint, data, threat, attacks and seed",
+        "remove that entry first if this one is to take its place",
+    )

@@ -1,0 +1,75 @@
+"""Who has reproduced an entry, and how: a file beside the entries that only maintainers may add."""
+
+from datetime import datetime
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import Field, ValidationError
+
+from cwbench.errors import CwbenchError
+from cwbench.files import write_atomically
+from cwbench.leaderboard.place import Place, entry_id
+from cwbench.records import Closed, Count, Sha256
+from cwbench.report import Report
+
+Means = Literal["examples", "sample"]
+
+
+class Verification(Closed):
+    """An entry that was reproduced."""
+
+    schema_version: Literal[1] = 1
+    entry: Annotated[str, Field(pattern=r"^[0-9a-f]{16}$")]
+    digest: Sha256
+    """Of the report that was reproduced."""
+    means: Means
+    """``examples``: the saved adversarial examples were predicted again and measured. ``sample``: attacks ran again on
+    some examples, drawn at random."""
+    examples: Count
+    """How many were predicted or attacked again."""
+    differing: Count
+    """How many verdicts of them differ; more than a few refuse the report."""
+    attacks: list[str]
+    """The attacks that were reproduced."""
+    created: datetime
+    cwbench: str
+    torch: str
+
+
+def record(verification: Verification, report: Report, place: Place) -> Path:
+    """Write a verification onto a board where its report is an entry; return its file.
+
+    Raises:
+        CwbenchError: the report is no entry of the board, or the folder is not writable.
+    """
+    if not place.path(report).is_file():
+        raise CwbenchError(f"the report is no entry of {place.root}", "cwbench leaderboard submit makes it one")
+    path = place.verifications / f"{entry_id(report)}.json"
+    try:
+        path.parent.mkdir(exist_ok=True)
+    except OSError as error:
+        raise CwbenchError(f"cannot write into {place.root}: {error.strerror}") from None
+    write_atomically(path, (verification.model_dump_json(indent=1) + "\n").encode())
+    return path
+
+
+def read_verifications(place: Place) -> tuple[dict[str, Verification], list[CwbenchError]]:
+    """Return the verifications of a board by entry, and a complaint for each file that is none."""
+    found: dict[str, Verification] = {}
+    problems = []
+    paths = place.verifications.glob("*") if place.verifications.is_dir() else ()
+    for path in sorted(path for path in paths if not path.name.startswith(".")):
+        name = path.relative_to(place.root).as_posix()
+        try:
+            verification = Verification.model_validate_json(path.read_bytes(), strict=True)
+            if path.name != f"{verification.entry}.json":
+                raise CwbenchError(f"{name}: it is about the entry {verification.entry}")
+            found[verification.entry] = verification
+        except ValidationError as error:
+            first = error.errors()[0]
+            problems.append(CwbenchError(f"{name}: {'.'.join(map(str, first['loc']))}: {first['msg']}"))
+        except OSError as error:
+            problems.append(CwbenchError(f"{name}: cannot be read: {error.strerror}"))
+        except CwbenchError as error:
+            problems.append(error)
+    return found, problems
