@@ -22,7 +22,7 @@ def drawn(template: Report, number: int, **changes: Any) -> tuple[Report, bytes]
     ``changes`` are fields of the report to replace; its counts, figures, checkpoint and digest follow.
     """
     rng = np.random.default_rng(number)
-    data = template.dataset
+    data = changes.get("dataset", template.dataset)
     k, labels = len(data.classes), np.repeat(np.arange(len(data.classes)), data.n_per_class)
     n = len(labels)
     columns: dict[str, Any] = {"ids": np.arange(n), "labels": labels}

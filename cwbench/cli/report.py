@@ -1,4 +1,4 @@
-"""``cwbench report``: show, validate and compare."""
+"""``cwbench report``: show, validate, plot and compare."""
 
 from enum import StrEnum
 from pathlib import Path
@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-app = typer.Typer(help="Show, validate and compare reports.", no_args_is_help=True)
+app = typer.Typer(help="Show, validate, plot and compare reports.", no_args_is_help=True)
 
 Files = Annotated[list[Path], typer.Argument(help="report.json files.")]
 
@@ -41,6 +41,26 @@ def validate(files: Files) -> None:
         columns = sidecar.read(report, file.parent)
         beside = "predictions agree" if columns is not None else "no predictions beside it"
         typer.echo(f"{file}: valid, schema version {report.schema_version}, {beside}")
+
+
+@app.command()
+def plot(
+    files: Files,
+    out: Annotated[
+        Path | None,
+        typer.Option(metavar="DIR", help="The folder to write into; figures/ beside the report by default."),
+    ] = None,
+) -> None:
+    """Draw class bars, confusion, accuracy against eps and epoch curves, as PNG and SVG."""
+    from cwbench.errors import CwbenchError
+    from cwbench.plots import write_figures
+    from cwbench.report import read_report
+
+    if out and len(files) > 1:
+        raise CwbenchError("several reports would overwrite each other's figures", "leave --out away")
+    for file, report in [(file, read_report(file)) for file in files]:
+        for path in write_figures(report, out or file.parent / "figures"):
+            typer.echo(path)
 
 
 @app.command()

@@ -33,8 +33,8 @@ COLUMNS = (
     ("verified", "verified", "wide"),
 )
 """Key, label and style of the columns of a ranking, after the box that picks a row."""
-DIGITS = 4
-"""Decimals of a share: two of a percentage."""
+DIGITS = 8
+"""Decimals of a share: few enough for a small page, and enough that a percentage is rounded as everywhere else."""
 
 
 def page(board: Board, entries: Sequence[Entry]) -> str:

@@ -12,8 +12,8 @@ import pytest
 from benchmarks.generated import as_text, drawn
 from cwbench.errors import CwbenchError
 from cwbench.leaderboard import board as boards
-from cwbench.leaderboard.build import MARKDOWN, PAGE, UnsoundError, build, check
 from cwbench.leaderboard.build import JSON as BOARD
+from cwbench.leaderboard.build import MARKDOWN, PAGE, UnsoundError, build, check
 from cwbench.leaderboard.place import Place
 from cwbench.leaderboard.rank import rank
 from cwbench.leaderboard.submit import submit
@@ -86,7 +86,9 @@ def test_seeds_share_a_row_and_a_second_run_of_a_seed_does_not(run, place, templ
     rows = found.tables[0].rows
     assert sorted(row.seeds for row in rows) == [[0, 1], [1]]
     (both,) = (row for row in rows if len(row.seeds) == 2)
-    reports = [json.loads((place.entries / "digits" / "Linf-0.1" / f"{name}.json").read_text()) for name in both.entries]
+    reports = [
+        json.loads((place.entries / "digits" / "Linf-0.1" / f"{name}.json").read_text()) for name in both.entries
+    ]
     means = [sum(column) / 2 for column in zip(*(r["worst_case_counts"]["correct"] for r in reports), strict=True)]
     expected = [mean / n for mean, n in zip(means, template.dataset.n_per_class, strict=True)]
     assert both.conditions["worst case"].classes == pytest.approx(expected)
@@ -148,7 +150,12 @@ def test_every_problem_is_told_not_only_the_first(board):
     with pytest.raises(UnsoundError, match="5 of 8 files may not stand") as caught:
         check(board)
     texts = "\n".join(map(str, caught.value.problems))
-    for part in ("no schema_version", "its content belongs at entries/digits", "notes.txt: not an entry", "ffff.json: not"):
+    for part in (
+        "no schema_version",
+        "its content belongs at entries/digits",
+        "notes.txt: not an entry",
+        "ffff.json: not",
+    ):
         assert part in texts
 
 

@@ -1,0 +1,59 @@
+"""Figures of a report: class bars, confusion, accuracy against eps, epochs; none of them needs colours told apart."""
+
+import io
+import re
+import warnings
+from collections.abc import Iterator
+from pathlib import Path
+
+import matplotlib as mpl
+from matplotlib.figure import Figure
+
+from cwbench.errors import CwbenchError
+from cwbench.files import write_atomically
+from cwbench.plots.bars import class_bars
+from cwbench.plots.confusion import confusion_matrix
+from cwbench.plots.curves import epoch_curves, eps_curves
+from cwbench.report import Report
+
+FORMATS = ("png", "svg")
+DPI = 150
+
+
+def figures(report: Report) -> Iterator[tuple[str, Figure]]:
+    """Yield name and figure of everything that the report has numbers for."""
+    yield "classes", class_bars(report)
+    for name in ("clean", *report.labels()):
+        yield f"confusion-{_file_name(name)}", confusion_matrix(report, name)
+    for attack in report.attacks:
+        if attack.eps_curve:
+            yield f"eps-{_file_name(attack.label)}", eps_curves(report, attack.label)
+    if report.training and report.training.curves:
+        yield "epochs", epoch_curves(report)
+
+
+def write_figures(report: Report, folder: Path) -> list[Path]:
+    """Write every figure as PNG and SVG; return the files. The same report gives the same bytes.
+
+    Raises:
+        CwbenchError: the folder is not writable.
+    """
+    written = []
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise CwbenchError(f"cannot write into {folder}: {error.strerror}", "choose another with --out") from None
+    with mpl.rc_context({"svg.hashsalt": "cwbench"}), warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Glyph", UserWarning)  # a name in letters that the font lacks
+        for name, figure in figures(report):
+            for kind in FORMATS:
+                content = io.BytesIO()
+                figure.savefig(content, format=kind, dpi=DPI, metadata={"Date": None} if kind == "svg" else None)
+                path = folder / f"{name}.{kind}"
+                write_atomically(path, content.getvalue())
+                written.append(path)
+    return written
+
+
+def _file_name(label: str) -> str:
+    return re.sub(r"[^A-Za-z0-9=.-]+", "-", label)[:80].strip(".-") or "attack"
