@@ -163,7 +163,7 @@ function heatmap(t) {
 function link(row) {
   const anchor = make("a", { href: address({ entry: row.entries[0], compare: "" }) }, make("bdi", { text: row.subject, title: row.subject }));
   anchor.addEventListener("click", () => { anchor.href = address({ entry: row.entries[0], compare: "" }); });
-  return make("th", { scope: "row" }, anchor);
+  return make("th", { scope: "row", role: "rowheader" }, anchor);
 }
 
 // ---- one entry, and two
