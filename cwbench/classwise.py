@@ -45,7 +45,7 @@ def combined(correct: Sequence[int], n: int) -> Estimate:
     if not n:
         return Estimate(None, 0)
     shares = [count / n for count in correct]
-    mean = sum(shares) / len(shares)
+    mean = sum(correct) / (n * len(correct))
     own = mean * (1 - mean) / n
     if len(shares) == 1 or own == 0:
         return Estimate(mean, n)
@@ -110,8 +110,6 @@ class Profile:
     """Of that class, as measured."""
     interval: tuple[float, float]
     """At 95 % for all classes at once (Wilson, Bonferroni's correction)."""
-    corrected: float
-    """The lowest accuracy with the selection bias of a minimum removed."""
     gap: float
     """Accuracy of the best class minus that of the worst."""
     spread: float
@@ -130,9 +128,8 @@ class Profile:
         accuracy, worst = min(known)
         shares = sorted(share for share, _ in known)
         mean = sum(shares) / len(shares)
-        interval, corrected = estimates[worst].interval(len(known)), corrected_minimum(estimates)
+        interval = estimates[worst].interval(len(known))
         assert interval is not None  # noqa: S101 - the class has examples
-        assert corrected is not None  # noqa: S101 - as above
         counts = [0] * INTERVALS
         for share in shares:
             # The rounding takes back what 0.29 * 10 loses as a float.
@@ -142,7 +139,6 @@ class Profile:
             worst=worst,
             accuracy=accuracy,
             interval=interval,
-            corrected=corrected,
             gap=shares[-1] - shares[0],
             spread=math.sqrt(sum((share - mean) ** 2 for share in shares) / len(shares)),
             worst_tenth=sum(shares[:tenth]) / tenth if len(shares) >= MANY else None,

@@ -13,6 +13,7 @@ import jsonschema
 from pydantic import ValidationError, model_validator
 
 from cwbench import consistency, digest
+from cwbench.classwise import Estimate, Profile, corrected_minimum
 from cwbench.errors import CwbenchError
 from cwbench.files import write_atomically
 from cwbench.records import (
@@ -137,6 +138,22 @@ class Report(Closed):
     def worst_class(self, name: str = "clean") -> WorstClass | None:
         """Return the class with the lowest accuracy."""
         return self.condition(name).figures.worst_class
+
+    def profile(self, name: str = "worst case") -> Profile | None:
+        """Return what the classes say together under an attack, ``clean`` or in the ``worst case`` over all attacks.
+
+        That is worst class, gap, spread, mean of the worst tenth and classes per interval of robustness; None if
+        nothing was judged.
+        """
+        return Profile.of(self._estimates(name))
+
+    def corrected_worst_class(self, name: str = "worst case") -> float | None:
+        """Return the accuracy of the worst class with the selection bias of a minimum removed; names as above."""
+        return corrected_minimum(self._estimates(name))
+
+    def _estimates(self, name: str) -> list[Estimate]:
+        figures = self.worst_case() if name == "worst case" else self.condition(name).figures
+        return [Estimate(entry.accuracy, entry.n) for entry in figures.classes]
 
     def worst_case(self) -> Figures:
         """Return the figures over all attacks: an example counts only if none of them breaks it."""
