@@ -36,12 +36,12 @@ def report_table(report: Report, style: str = "terminal") -> str:
     rows.append(["overall", overall.n, *(_accuracy(figures.overall) for _, figures in columns)])
     rows.append(["worst class", "", *(_worst(figures) for _, figures in columns)])
     names = [name for name, _ in columns]
-    profiles = [report.profile(name) for name in names]
+    profiles = [found for name in names if (found := report.profile(name))]  # of all or, with no example, of none
     rows.append(["… corrected", "", *(percent(report.corrected_worst_class(name)) for name in names)])
-    if any(profile and profile.worst_tenth is not None for profile in profiles):
-        rows.append(["worst tenth", "", *(percent(profile and profile.worst_tenth) for profile in profiles)])
+    if any(profile.worst_tenth is not None for profile in profiles):
+        rows.append(["worst tenth", "", *(percent(profile.worst_tenth) for profile in profiles)])
     rows.append(["gap", "", *(percent(figures.gap) for _, figures in columns)])
-    rows.append(["spread", "", *(percent(profile and profile.spread) for profile in profiles)])
+    rows.append(["spread", "", *(percent(profile.spread) for profile in profiles)])
     headers = ["class", "n", *(name for name, _ in columns)]
     parts = [title(report), *_side_by_side(rows, headers, style)]
     parts += [_curve_table(report, attack, style) for attack in report.attacks if attack.eps_curve]
