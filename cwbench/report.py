@@ -6,6 +6,7 @@ It knows neither torch nor plugins, so that whoever only reads reports need not 
 import json
 import math
 import re
+from functools import cache
 from pathlib import Path
 from typing import Any, Literal
 
@@ -194,7 +195,7 @@ class Report(Closed):
             jsonschema.ValidationError: the report does not obey its own schema, which is a bug.
         """
         content = self.model_dump(mode="json")
-        jsonschema.validate(content, schema(), cls=jsonschema.Draft202012Validator)
+        _validator().validate(content)
         text = json.dumps(content, indent=1, allow_nan=False, ensure_ascii=False)
         # One row of counts to a line, not one count; the line break cannot be in a string.
         return re.sub(r"\[\n[\d\s,.eE+-]*\]", lambda row: re.sub(r"\s+", "", row[0]), text) + "\n"
@@ -251,7 +252,7 @@ def parsed(raw: bytes, subject: str) -> Report:
         # Strict, which is what the schema says; checked by the schema itself it would take a hundred times as long.
         report = Report.model_validate_json(raw, strict=True)
     except ValidationError as error:
-        against = _first_against_schema(content)
+        against = first_against_schema(content)
         if against:
             raise CwbenchError(f"{subject}: {against}", "the file does not obey the schema") from None
         reason = error.errors()[0]["msg"].removeprefix("Value error, ")
@@ -261,9 +262,14 @@ def parsed(raw: bytes, subject: str) -> Report:
     return report
 
 
-def _first_against_schema(content: Any) -> str | None:
+@cache
+def _validator() -> jsonschema.Draft202012Validator:
+    return jsonschema.Draft202012Validator(schema())
+
+
+def first_against_schema(content: Any) -> str | None:
     """Return where and how content first disobeys the schema; None where it obeys."""
-    errors = jsonschema.Draft202012Validator(schema()).iter_errors(content)
+    errors = _validator().iter_errors(content)
     first = next(iter(sorted(errors, key=lambda error: list(map(str, error.absolute_path)))), None)
     if first is None:
         return None

@@ -5,8 +5,6 @@ from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 
-import jsonschema
-
 from cwbench import sidecar
 from cwbench.errors import CwbenchError
 from cwbench.files import write_new
@@ -14,7 +12,7 @@ from cwbench.leaderboard.admission import admit
 from cwbench.leaderboard.entry import read_limited
 from cwbench.leaderboard.place import Place
 from cwbench.leaderboard.suites import Suites, read_suites
-from cwbench.report import parsed, schema
+from cwbench.report import first_against_schema, parsed
 
 
 def submit(reports: Sequence[Path], place: Place) -> list[Path]:
@@ -54,10 +52,9 @@ def submit(reports: Sequence[Path], place: Place) -> list[Path]:
 def _checked(path: Path, place: Place, suites: Suites) -> tuple[Path, bytes]:
     raw = read_limited(path, str(path))
     report = parsed(raw, str(path))
-    try:
-        jsonschema.validate(json.loads(raw), schema(), cls=jsonschema.Draft202012Validator)
-    except jsonschema.ValidationError as error:
-        raise CwbenchError(f"{path}: {error.json_path}: {error.message[:200]}", "it does not obey the schema") from None
+    against = first_against_schema(json.loads(raw))
+    if against:
+        raise CwbenchError(f"{path}: {against}", "the file does not obey the schema")
     try:
         admit(report, raw, suites)
     except CwbenchError as error:
