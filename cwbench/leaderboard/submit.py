@@ -52,13 +52,13 @@ def submit(reports: Sequence[Path], place: Place) -> list[Path]:
 def _checked(path: Path, place: Place, suites: Suites) -> tuple[Path, bytes]:
     raw = read_limited(path, str(path))
     report = parsed(raw, str(path))
-    against = first_against_schema(json.loads(raw))
-    if against:
-        raise CwbenchError(f"{path}: {against}", "the file does not obey the schema")
     try:
         admit(report, raw, suites)
     except CwbenchError as error:
         raise CwbenchError(f"{path}: {error.message}", error.hint) from None
+    against = first_against_schema(json.loads(raw))
+    if against:
+        raise CwbenchError(f"{path}: {against}", "the file does not obey the schema")
     if sidecar.read(report, path.parent) is None:
         raise CwbenchError(
             f"{path}: the predictions it was written with do not lie beside it, and cannot be recounted",
