@@ -14,8 +14,8 @@ from pathlib import Path
 from playwright.sync_api import Page, sync_playwright
 
 from benchmarks.generated import as_text, drawn
-from cwbench.leaderboard.build import PAGE, build
-from cwbench.leaderboard.place import Place
+from cwbench.leaderboard.build import build
+from cwbench.leaderboard.place import PAGE, Place
 from cwbench.report import read_report
 
 FRAME = "() => new Promise(done => requestAnimationFrame(() => setTimeout(done)))"

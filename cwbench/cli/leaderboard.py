@@ -40,9 +40,8 @@ def check(board: BoardOption = BOARD) -> None:
 @app.command()
 def build(board: BoardOption = BOARD) -> None:
     """Check the board and render LEADERBOARD.md, leaderboard.json and site/."""
-    from cwbench.leaderboard.build import PAGE
     from cwbench.leaderboard.build import build as built
-    from cwbench.leaderboard.place import Place
+    from cwbench.leaderboard.place import PAGE, Place
 
     with _each_problem():
         found, changed = built(Place.existing(board))

@@ -9,13 +9,11 @@ from cwbench.leaderboard.board import Board
 from cwbench.leaderboard.entry import Entry
 from cwbench.leaderboard.markdown import markdown
 from cwbench.leaderboard.page import page
-from cwbench.leaderboard.place import Place
+from cwbench.leaderboard.place import JSON, MARKDOWN, PAGE, Place
 from cwbench.leaderboard.publish import building, put, recover
 from cwbench.leaderboard.rank import rank
 from cwbench.leaderboard.reading import read_all
 from cwbench.leaderboard.verification import Verification, read_verifications
-
-MARKDOWN, JSON, PAGE = "LEADERBOARD.md", "leaderboard.json", "site/index.html"
 
 
 @dataclass(frozen=True)

@@ -138,6 +138,9 @@ def _standing(standing: Standing) -> dict[str, Any]:
         "worst_class": standing.worst_class,
         "interval": standing.worst_interval and [_short(end) for end in standing.worst_interval],
         "gap": _short(standing.gap),
+        "spread": _short(standing.spread),
+        "tenth": _short(standing.worst_tenth),
+        "per_interval": standing.per_interval,
         "classes": [_short(share) for share in standing.classes],
         "superclasses": {name: _short(share) for name, share in standing.superclasses.items()},
     }

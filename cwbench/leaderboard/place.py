@@ -10,6 +10,8 @@ from cwbench.errors import CwbenchError
 from cwbench.report import Report
 
 ID_LENGTH = 16
+MARKDOWN, JSON, PAGE = RENDERED = ("LEADERBOARD.md", "leaderboard.json", "site/index.html")
+"""What a build writes."""
 NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,63}")
 """What a dataset must be called to have a folder on a board."""
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 
 from cwbench.errors import CwbenchError
-from cwbench.leaderboard.place import Place
+from cwbench.leaderboard.place import RENDERED, Place
 
 PATIENCE = 600.0
 """Seconds to wait for another build of the same board."""
@@ -65,10 +65,10 @@ def put(place: Place, files: Mapping[str, bytes]) -> bool:
 
 def _finish(place: Place) -> None:
     ready = place.root / NEXT
-    for path in sorted(path for path in ready.rglob("*") if path.is_file()) if ready.is_dir() else ():
-        target = place.root / path.relative_to(ready)
-        target.parent.mkdir(parents=True, exist_ok=True)
-        path.replace(target)
+    for name in RENDERED:  # and nothing else that somebody may have put there
+        if (ready / name).is_file():
+            (place.root / name).parent.mkdir(parents=True, exist_ok=True)
+            (ready / name).replace(place.root / name)
     shutil.rmtree(ready, ignore_errors=True)
 
 

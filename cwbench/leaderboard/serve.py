@@ -6,8 +6,7 @@ from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 
 from cwbench.errors import CwbenchError
-from cwbench.leaderboard.build import PAGE
-from cwbench.leaderboard.place import Place
+from cwbench.leaderboard.place import PAGE, Place
 from cwbench.leaderboard.publish import recover
 
 

@@ -8,7 +8,8 @@ import sys
 import pytest
 
 from benchmarks.generated import as_text, drawn
-from cwbench.leaderboard.build import JSON, PAGE, build
+from cwbench.leaderboard.build import build
+from cwbench.leaderboard.place import JSON, PAGE
 from cwbench.leaderboard.submit import submit
 
 sync_api = pytest.importorskip("playwright.sync_api", reason="pip install -e '.[dev]' brings playwright")
@@ -150,7 +151,7 @@ def test_an_entry_shows_intervals_confusion_cost_and_origin(opened, board, built
         assert f"{100 * entry['accuracy']:.1f} [{100 * low:.1f}, {100 * high:.1f}]" in bars
     cells = page.locator("table.matrix").first.locator("tbody tr").nth(3).locator("td").all_inner_texts()
     assert cells == [str(count) if count else "·" for count in pgd["confusion"][3]]
-    assert report["training"]["checkpoint"] in page.locator("dl").inner_text()
+    assert report["training"]["checkpoint"] in page.locator("dl").last.inner_text()
     link = page.url
     assert "not verified" in page.locator("#detail").inner_text()
     again = opened(link)
@@ -214,7 +215,7 @@ def test_a_board_of_a_thousand_rows_sorts_and_filters(opened, place, template):
     build(place)
     page = opened(f"file://{place.root / PAGE}")
     page.get_by_role("button", name="worst class").click()
-    values = [float(text) for text in page.locator("table.ranking tbody td:nth-child(10)").all_inner_texts()]
+    values = [float(text) for text in page.locator("table.ranking tbody td:nth-child(10)").all_text_contents()]
     assert len(values) == 1000
     assert values == sorted(values, reverse=True)
     page.get_by_label("Search").fill("defense-00777")

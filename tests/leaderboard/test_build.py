@@ -12,18 +12,15 @@ import pytest
 from benchmarks.generated import as_text, drawn
 from cwbench.errors import CwbenchError
 from cwbench.leaderboard import board as boards
-from cwbench.leaderboard.build import JSON as BOARD
-from cwbench.leaderboard.build import MARKDOWN, PAGE, UnsoundError, build, check
-from cwbench.leaderboard.place import Place
+from cwbench.leaderboard.build import UnsoundError, build, check
+from cwbench.leaderboard.place import JSON, PAGE, RENDERED, Place
 from cwbench.leaderboard.rank import rank
 from cwbench.leaderboard.submit import submit
 from cwbench.leaderboard.verification import Verification
 
-FILES = (MARKDOWN, BOARD, PAGE)
-
 
 def rendered(place):
-    return {name: (place.root / name).read_bytes() for name in FILES}
+    return {name: (place.root / name).read_bytes() for name in RENDERED}
 
 
 def test_building_twice_changes_nothing(board):
@@ -46,7 +43,7 @@ def test_the_order_of_entries_does_not_matter(board):
 
 def test_the_board_obeys_its_schema(board, request):
     build(board)
-    content = json.loads((board.root / BOARD).read_text())
+    content = json.loads((board.root / JSON).read_text())
     jsonschema.validate(content, boards.schema(), cls=jsonschema.Draft202012Validator)
     committed = json.loads((request.config.rootpath / "schemas" / "leaderboard.v1.json").read_text())
     assert committed == json.loads(json.dumps(boards.schema())), "run: cwbench schema --write schemas"
@@ -58,7 +55,7 @@ def test_the_board_obeys_its_schema(board, request):
 
 def test_ranks_that_intervals_leave_possible(board):
     build(board)
-    (table,) = json.loads((board.root / BOARD).read_text())["tables"]
+    (table,) = json.loads((board.root / JSON).read_text())["tables"]
     intervals = [row["conditions"]["worst case"]["worst_interval"] for row in table["rows"]]
     for row, (low, high) in zip(table["rows"], intervals, strict=True):
         assert row["best_rank"] == 1 + sum(other[0] > high for other in intervals)
@@ -199,3 +196,15 @@ def test_the_packaged_suites_are_the_datasets(request):
     own = [offer.cls.name for offer in registry.offers("dataset") if offer.origin.distribution == "cwbench"]
     path = request.config.rootpath / "cwbench" / "leaderboard" / "suites.json"
     assert json.loads(path.read_text()) == suites_of(registry, own), "run: cwbench leaderboard suites > that file"
+
+
+def test_the_repositorys_own_board_is_sound_and_rendered(request, tmp_path):
+    own = Place.existing(request.config.rootpath / "leaderboard")
+    shutil.copytree(own.root, tmp_path / "board")
+    found, changed = build(Place(tmp_path / "board"))
+    assert not changed, "run: cwbench leaderboard build"
+    digits = next(table for table in found.tables if table.dataset == "digits")
+    defenses = {"standard", "madry", "trades", "mart", "rst", "he", "he-lis", "he-cmp", "fast"}
+    assert {row.subject for row in digits.rows} == defenses
+    assert all(row.seeds == [0, 1, 2] for row in digits.rows)
+    assert all(means for row in digits.rows for means in row.verified)

@@ -8,7 +8,8 @@ import pytest
 from benchmarks.generated import changed, drawn, write
 from cwbench.errors import CwbenchError
 from cwbench.leaderboard.admission import LARGEST, LONGEST
-from cwbench.leaderboard.build import MARKDOWN, PAGE, UnsoundError, build, check
+from cwbench.leaderboard.build import UnsoundError, build, check
+from cwbench.leaderboard.place import MARKDOWN, PAGE
 from cwbench.leaderboard.submit import submit
 from cwbench.report import read_report
 

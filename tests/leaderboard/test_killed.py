@@ -4,8 +4,8 @@ import multiprocessing
 import random
 import time
 
-from cwbench.leaderboard.build import JSON, MARKDOWN, PAGE, build, check
-from cwbench.leaderboard.place import Place
+from cwbench.leaderboard.build import build, check
+from cwbench.leaderboard.place import RENDERED, Place
 from cwbench.leaderboard.submit import submit
 
 KILLS = 100
@@ -26,7 +26,7 @@ def _submit(paths, root):
 
 
 def rendered(place):
-    return tuple((place.root / name).read_bytes() for name in (MARKDOWN, JSON, PAGE))
+    return tuple((place.root / name).read_bytes() for name in RENDERED)
 
 
 def killed_after(process, seconds):

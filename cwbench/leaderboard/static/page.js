@@ -107,7 +107,7 @@ function show() {
     shownAccess = access;
     shownSort = null;
   }
-  const [key, falling] = (now.sort || "rank").split(",");
+  const [key, falling] = (now.sort || (access ? "worst,down" : "rank")).split(",");
   if (`${key},${falling}` !== shownSort && KEYS[key]) { sort(key, falling === "down"); shownSort = `${key},${falling}`; }
   const words = (now.q || "").toLowerCase().split(/\s+/).filter(Boolean);
   let visible = 0;
@@ -199,6 +199,7 @@ function entryView(id, under) {
   detail.append(make("p", {}, ...seeds, make("span", { text: means ? ` · verified: ${means === "examples" ? "its saved examples were predicted again" : "attacks ran again on a random sample"}` : " · not verified" })));
   for (const [name, message] of entry.warnings) detail.append(make("p", { class: "warning", text: `Warning: ${name}: ${message}` }));
   detail.append(chooser(conditions, under), make("h3", { text: `Accuracy of each class, clean (pale) and under ${under}` }), bars(table, shares(entry, "clean"), shares(entry, under), under));
+  detail.append(together(table, row, under));
   detail.append(make("h3", { text: "Every class under every attack, in %" }), everything(table, entry, conditions));
   detail.append(make("h3", { text: `Confusion under ${under}` }), confusion(table, entry.mistakes[under]));
   detail.append(make("h3", { text: "Cost" }), costs(table, entry), make("h3", { text: "Where it comes from" }), origin(entry, row));
@@ -224,6 +225,17 @@ function bars(table, clean, under, name) {
   return make("div", { class: "scroll", tabindex: "0", role: "region", "aria-label": "Bars" }, svg);
 }
 
+// What the classes say together; means over the seeds of the row, as the ranking has them.
+function together(table, row, under) {
+  const now = row.conditions[under], list = make("dl"), name = table.classes[now.worst_class] ?? "–";
+  const facts = { "all classes": percent(now.overall), "worst class": `${name}: ${percent(now.worst)} ${span(now.interval)}`, gap: percent(now.gap), spread: percent(now.spread) };
+  if (under === WORST) facts["worst class, corrected for its selection"] = percent(row.corrected);
+  if (now.tenth !== null) facts["mean of the worst tenth"] = percent(now.tenth);
+  facts["classes from 0 to 100 %, in tens"] = now.per_interval.join(" ");
+  for (const [label, value] of Object.entries(facts)) list.append(make("dt", { text: label }), named("dd", value));
+  return make("div", {}, make("h3", { text: `Together, in % (${row.seeds.length === 1 ? "one seed" : `mean of ${row.seeds.length} seeds`})` }), list);
+}
+
 function grid(kind, head, body, caption) {
   const parts = [make("caption", { class: "hidden", text: caption }), make("thead", {}, make("tr", {}, ...head.map((text) => named("th", text, { scope: "col" })))), make("tbody", {}, ...body)];
   return make("div", { class: "scroll", tabindex: "0", role: "region", "aria-label": caption }, make("table", { class: kind }, ...parts));
@@ -232,6 +244,11 @@ function grid(kind, head, body, caption) {
 function everything(table, entry, conditions) {
   const columns = conditions.map((name) => shares(entry, name));
   const body = table.classes.map((label, index) => make("tr", {}, named("th", label, { scope: "row" }), make("td", { text: table.n_per_class[index] }), ...columns.map((column) => make("td", { class: heat(column[index].share), text: percent(column[index].share), title: span(column[index].interval) }))));
+  for (const [label, group] of Object.entries(table.superclasses)) {
+    const n = group.reduce((sum, index) => sum + table.n_per_class[index], 0);
+    const means = columns.map((column) => group.map((index) => column[index].share).filter((share) => share !== null)).map((own) => (own.length ? own.reduce((a, b) => a + b) / own.length : null));
+    body.push(make("tr", {}, named("th", `mean of ${label}`, { scope: "row" }), make("td", { text: n }), ...means.map((mean) => make("td", { class: heat(mean), text: percent(mean) }))));
+  }
   return grid("heat", ["class", "n", ...conditions], body, "Accuracy of every class under every attack");
 }
 
