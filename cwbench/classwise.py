@@ -3,7 +3,7 @@
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from scipy.special import betainc
@@ -19,8 +19,7 @@ _REACH = 6.0
 """Standard deviations beyond which a binomial proportion is not looked for."""
 
 
-@dataclass(frozen=True)
-class Estimate:
+class Estimate(NamedTuple):
     """An accuracy, perhaps the mean of several seeds."""
 
     accuracy: float | None
@@ -44,10 +43,12 @@ def combined(correct: Sequence[int], n: int) -> Estimate:
     """
     if not n:
         return Estimate(None, 0)
+    if len(correct) == 1:
+        return Estimate(correct[0] / n, n)
     shares = [count / n for count in correct]
     mean = sum(correct) / (n * len(correct))
     own = mean * (1 - mean) / n
-    if len(shares) == 1 or own == 0:
+    if own == 0:
         return Estimate(mean, n)
     between = sum((share - mean) ** 2 for share in shares) / (len(shares) - 1) / len(shares)
     return Estimate(mean, n * own / (own + between))

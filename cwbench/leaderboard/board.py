@@ -93,7 +93,7 @@ class Board(Closed):
     schema_version: Literal[1] = 1
     entries: Count
     digest: Sha256
-    """Of all that follows."""
+    """Of the reports that it was built from, and of what is verified of them."""
     tables: list[Table]
 
 

@@ -1,18 +1,17 @@
 """``leaderboard check`` and ``leaderboard build``."""
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 from cwbench.errors import CwbenchError
-from cwbench.leaderboard.board import Board
+from cwbench.leaderboard.board import Board, Table
 from cwbench.leaderboard.entry import Entry
 from cwbench.leaderboard.markdown import markdown
 from cwbench.leaderboard.page import page
 from cwbench.leaderboard.place import JSON, MARKDOWN, PAGE, Place
 from cwbench.leaderboard.publish import building, put, recover
 from cwbench.leaderboard.rank import rank
-from cwbench.leaderboard.reading import read_all
+from cwbench.leaderboard.reading import read_all, without_collector
 from cwbench.leaderboard.verification import Verification, read_verifications
 
 
@@ -58,7 +57,7 @@ def build(place: Place) -> tuple[Board, bool]:
         UnsoundError: a file may not stand on the board; what was rendered before stays.
         CwbenchError: the folder is not writable.
     """
-    with building(place):
+    with building(place), without_collector():
         sound = check(place)
         board = rank(sound.entries, sound.verifications)
         files = {
@@ -71,15 +70,10 @@ def build(place: Place) -> tuple[Board, bool]:
 
 def to_json(board: Board) -> str:
     """Return the board as JSON, a row to a line so that differences between two boards can be read."""
-    content = board.model_dump(mode="json")
-    tables = [_lines(table) for table in content.pop("tables")]
-    head = json.dumps(content, ensure_ascii=False, allow_nan=False)[:-1]
-    return f'{head}, "tables": [\n' + ",\n".join(tables) + "\n]}\n"
+    head = board.model_dump_json(exclude={"tables"})[:-1]
+    return f'{head},"tables":[\n' + ",\n".join(map(_lines, board.tables)) + "\n]}\n"
 
 
-def _lines(table: dict[str, object]) -> str:
-    rows = table.pop("rows")
-    assert isinstance(rows, list)  # noqa: S101 - a table's rows
-    head = json.dumps(table, ensure_ascii=False, allow_nan=False)[:-1]
-    lines = [json.dumps(row, ensure_ascii=False, allow_nan=False, separators=(",", ":")) for row in rows]
-    return f'{head}, "rows": [\n' + ",\n".join(lines) + "\n]}"
+def _lines(table: Table) -> str:
+    head = table.model_dump_json(exclude={"rows"})[:-1]
+    return f'{head},"rows":[\n' + ",\n".join(row.model_dump_json() for row in table.rows) + "\n]}"

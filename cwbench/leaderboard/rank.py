@@ -22,8 +22,9 @@ def rank(entries: Iterable[Entry], verifications: Mapping[str, Verification]) ->
         members[entry.table].append(entry)
     tables = [_table(json.loads(key), members[key], verifications) for key in sorted(members)]
     tables.sort(key=lambda table: (table.dataset, table.norm, table.eps, table.suite, table.digest))
-    content = [table.model_dump(mode="json") for table in tables]
-    return Board(entries=sum(map(len, members.values())), digest=digest.of_json(content), tables=tables)
+    every = [entry for own in members.values() for entry in own]
+    sources = sorted([entry.id, entry.digest, _means(entry, verifications) or ""] for entry in every)
+    return Board(entries=len(sources), digest=digest.of_json(sources), tables=tables)
 
 
 def _table(head: dict[str, Any], entries: Sequence[Entry], verifications: Mapping[str, Verification]) -> Table:
