@@ -1,14 +1,12 @@
 """The store of trained checkpoints, keyed by the digest of everything that determined them."""
 
 import json
-import os
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import platformdirs
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load, load_file, save
@@ -16,7 +14,7 @@ from torch import Tensor
 
 from cwbench import digest
 from cwbench.errors import CwbenchError
-from cwbench.files import new_folder, write_atomically
+from cwbench.files import cache_root, new_folder, write_atomically
 
 WEIGHTS, DESCRIPTION = "weights.safetensors", "checkpoint.json"
 CONTENT, DIGEST_LENGTH = "content", 64
@@ -62,8 +60,7 @@ class Store:
     @classmethod
     def default(cls) -> "Store":
         """Return the store below CWBENCH_CACHE, or in the user's cache."""
-        named = os.environ.get("CWBENCH_CACHE")
-        return cls((Path(named) if named else platformdirs.user_cache_path("cwbench")) / "checkpoints")
+        return cls(cache_root() / "checkpoints")
 
     def find(self, key: str) -> Checkpoint | None:
         """Return the checkpoint of that digest, or None.

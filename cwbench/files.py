@@ -8,7 +8,15 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
+import platformdirs
+
 from cwbench.errors import CwbenchError
+
+
+def cache_root() -> Path:
+    """Return the folder of what may be made again: CWBENCH_CACHE, or one in the user's cache."""
+    named = os.environ.get("CWBENCH_CACHE")
+    return Path(named) if named else platformdirs.user_cache_path("cwbench")
 
 
 def write_atomically(path: Path, content: bytes) -> None:

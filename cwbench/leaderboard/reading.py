@@ -2,22 +2,24 @@
 
 import gc
 import os
+from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import repeat
 from multiprocessing import get_context
 from pathlib import Path
 
 from cwbench.errors import CwbenchError
 from cwbench.leaderboard.entry import Entry, read_entry
+from cwbench.leaderboard.memo import Memo, sha256_of
 from cwbench.leaderboard.place import Place
 from cwbench.leaderboard.suites import Suites, read_suites
 
-FEW = 200
-"""Below this many entries a second process costs more than it saves."""
-CHUNK = 100
+FEW, MANY = 200, 4_000
+"""Below this many entries a second process costs more than it saves; from this many on they are dealt out finer."""
 
 
 @dataclass(frozen=True)
@@ -36,24 +38,48 @@ def read_all(place: Place) -> Reading:
         CwbenchError: the board's table of suites is unreadable; what is wrong with entries is returned, not raised.
     """
     suites, files = read_suites(place.suites), list(place.files())
-    parts = [(files[first : first + CHUNK], place, suites) for first in range(0, len(files), CHUNK)]
-    workers = min(len(parts), os.process_cpu_count() if hasattr(os, "process_cpu_count") else os.cpu_count() or 1)
-    if len(files) < FEW or workers < 2:
-        found = [_read(*part) for part in parts]
-    else:
-        try:
-            with ProcessPoolExecutor(workers, get_context("spawn")) as pool:
-                found = list(pool.map(_read, *zip(*parts, strict=True)))
-        except BrokenProcessPool:
-            raise CwbenchError("a process that read entries was killed", "is there enough memory?") from None
-    read = [item for part in found for item in part]
+    if len(files) < FEW:
+        return _reading([_read(files, place, suites, None)])
+    memo, buckets = Memo(place, suites), _buckets(files)
+    workers = min(len(buckets), os.cpu_count() or 1)
+    try:
+        with ProcessPoolExecutor(workers, get_context("spawn")) as pool:
+            found = list(pool.map(_read, buckets, repeat(place), repeat(suites), repeat(memo)))
+    except BrokenProcessPool:
+        raise CwbenchError("a process that read entries was killed", "is there enough memory?") from None
+    memo.forget_others({part.key for part in found})
+    return _reading(found)
+
+
+@dataclass(frozen=True)
+class _Part:
+    found: list[Entry | CwbenchError]
+    key: str = ""
+
+
+def _reading(parts: Sequence[_Part]) -> Reading:
+    read = [item for part in parts for item in part.found]
     return Reading(
         tuple(item for item in read if isinstance(item, Entry)),
         tuple(item for item in read if isinstance(item, CwbenchError)),
     )
 
 
-def _read(files: Sequence[Path], place: Place, suites: Suites) -> list[Entry | CwbenchError]:
+def _buckets(files: Sequence[Path]) -> list[list[Path]]:
+    """Deal out files by folder and first digits of their names: a new entry leaves most buckets as they were."""
+    digits = 1 if len(files) < MANY else 2
+    buckets: dict[tuple[Path, str], list[Path]] = defaultdict(list)
+    for path in files:
+        buckets[path.parent, path.name[:digits]].append(path)
+    return list(buckets.values())
+
+
+def _read(files: Sequence[Path], place: Place, suites: Suites, memo: Memo | None) -> _Part:
+    """Read some entries, or take them from the memo if their files are those of before."""
+    key = memo.key([(str(path), sha256_of(path)) for path in files]) if memo else ""
+    known = memo.find(key) if memo else None
+    if known is not None:
+        return _Part(list(known), key)
     found: list[Entry | CwbenchError] = []
     with without_collector():
         for path in files:
@@ -61,7 +87,10 @@ def _read(files: Sequence[Path], place: Place, suites: Suites) -> list[Entry | C
                 found.append(read_entry(path, place, suites))
             except CwbenchError as error:
                 found.append(error)
-    return found
+    sound = [item for item in found if isinstance(item, Entry)]
+    if memo and len(sound) == len(found):
+        memo.keep(key, sound)
+    return _Part(found, key)
 
 
 @contextmanager

@@ -166,7 +166,29 @@ def test_many_entries_are_read_by_several_processes(place, template):
     with pytest.raises(UnsoundError, match="1 of 210"):
         check(place)
     path.unlink()
-    assert len(check(place).entries) == 209
+    first = check(place)
+    assert len(first.entries) == 209
+    assert check(place) == first, "now from the memo"
+
+
+def test_the_memo_hides_no_change_and_its_loss_costs_only_time(place, template, tmp_path, monkeypatch):
+    monkeypatch.setenv("CWBENCH_CACHE", str(tmp_path / "cache"))
+    for number in range(200):
+        report, _ = drawn(template, number)
+        path = place.path(report)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(as_text(report))
+    first = check(place)
+    kept = list((tmp_path / "cache" / "leaderboard").glob("*/*"))
+    assert 1 < len(kept) <= 16
+    before = path.read_text()
+    path.write_text(before.replace('"subject": "', '"subject": "x'))
+    with pytest.raises(UnsoundError, match="1 of 200"):
+        check(place)
+    path.write_text(before)
+    for file in (tmp_path / "cache" / "leaderboard").glob("*/*"):
+        file.write_text("[")
+    assert check(place) == first
 
 
 def test_no_board_and_an_empty_board(tmp_path):
