@@ -200,7 +200,11 @@ def test_no_board_and_an_empty_board(tmp_path):
     assert "No entry yet" in (tmp_path / PAGE).read_text()
 
 
-def test_the_board_loads_neither_torch_nor_plugins(board):
+@pytest.mark.parametrize("size", [6, 200])
+def test_the_board_loads_neither_torch_nor_plugins(size, board, template):
+    for number in range(6, size):
+        report, _ = drawn(template, number)
+        board.path(report).write_text(as_text(report))
     code = (
         "import sys; from pathlib import Path; from cwbench.leaderboard.build import build;"
         "from cwbench.leaderboard.place import Place; build(Place(Path(sys.argv[1])));"
