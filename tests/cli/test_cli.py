@@ -198,7 +198,7 @@ def test_report_show_in_both_styles(cwbench, report_file):
     _, markdown, _ = cwbench("report", "show", "--format", "markdown", str(report_file))
     tables = [part.splitlines() for part in markdown.strip().split("\n\n") if part.startswith("|")]
     assert [len({line.count("|") for line in table}) for table in tables] == [1, 1]
-    assert [len(table) for table in tables] == [2 + 10 + 3, 2 + 2]
+    assert [len(table) for table in tables] == [2 + 10 + 5, 2 + 2]
 
 
 def test_report_compare(cwbench, report_file, other_report_file):
@@ -252,7 +252,7 @@ def test_schema_prints_and_writes(cwbench, tmp_path):
     assert json.loads(printed) == json.loads(json.dumps(schema()))
     _, path, _ = cwbench("schema", "--write", str(tmp_path))
     assert (tmp_path / "report.v1.json").read_text() == printed
-    assert path.strip() == str(tmp_path / "report.v1.json")
+    assert path.split() == [str(tmp_path / name) for name in ("report.v1.json", "leaderboard.v1.json")]
     code, _, errors = cwbench("schema", "--write", str(tmp_path / "no"))
     assert code == 2
     assert "does not exist" in errors
