@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -27,7 +27,8 @@ from cwbench.threat import Threat, make_threat
 from cwbench.training.rebuild import rebuilt
 from cwbench.verdict import Judge, full_precision
 
-SAMPLE = 100
+SAMPLE, SPOT_CHECK = 100, 25
+"""How many examples are attacked again: without saved examples, and in addition to them."""
 SLACK_EXAMPLES, SLACK_SAMPLE = 0.005, 0.02
 """The share of verdicts that may differ: another machine rounds differently, which decides between logits that are all
 but equal, and over the steps of an attack that runs again also its way."""
@@ -42,9 +43,11 @@ class Verified:
     report: Report
     means: Literal["examples", "sample"]
     examples: int
-    """How many were predicted or attacked again."""
+    """How many were predicted again, or without saved ones attacked again."""
     differing: int
     """How many verdicts of them differ."""
+    attacked: int
+    """How many were attacked again."""
     attacks: tuple[str, ...]
     left_out: tuple[str, ...] = ()
     """Attacks whose substitute is not in the store, and that could not run again."""
@@ -62,9 +65,10 @@ def verify(
 ) -> Verified:
     """Reproduce the report in a file with the checkpoint that it names.
 
-    With saved examples beside the report all of them are predicted again and their distances measured. Without, or
-    with ``sample``, the attacks run again on as many examples (100 by default) that are drawn at random, with random
-    numbers that nobody could foresee, under the seeds of the report.
+    With saved examples beside the report all of them are predicted again and their distances measured. Then the attacks
+    run again under the seeds of the report on some examples that nobody could foresee: ``sample`` of them, by default
+    100, or 25 where examples were saved. These too need it: whoever saves the clean images as what an attack returned
+    has predictions and distances that reproduce.
 
     Raises:
         CwbenchError: the report does not reproduce, or there is nothing to reproduce it with.
@@ -77,9 +81,11 @@ def verify(
     test = _test_split(report, registry, root)
     model = rebuilt(found, registry, device).model
     subject = _Subject(report, columns, model, test, make_threat(report.threat.norm, report.threat.eps), device)
-    if report.examples and sample is None:
-        return _by_examples(subject, path.parent)
-    return _by_sample(subject, sample or SAMPLE, registry, store)
+    if not report.examples:
+        return _by_sample(subject, sample or SAMPLE, registry, store)
+    saved = _by_examples(subject, path.parent)
+    again = _by_sample(subject, sample or SPOT_CHECK, registry, store)
+    return replace(saved, attacked=again.attacked, left_out=again.left_out)
 
 
 @dataclass(frozen=True)
@@ -157,7 +163,7 @@ def _by_examples(subject: _Subject, folder: Path) -> Verified:
             examples += attack.cost.examples
             before = columns[sidecar.column(attack.label)] if report.cascade else before
     _refuse_difference("verdicts on saved examples", differing, examples, SLACK_EXAMPLES)
-    return Verified(report, "examples", examples, differing, tuple(report.labels()))
+    return Verified(report, "examples", examples, differing, 0, tuple(report.labels()))
 
 
 def _clean(subject: _Subject, judge: Judge, ids: Tensor) -> int:
@@ -238,7 +244,7 @@ def _by_sample(subject: _Subject, size: int, registry: Registry, store: Store) -
     other = np.array([(columns[name][rows] == labels) != (found == labels) for name, found in pairs]).any(axis=0)
     _refuse_difference("examples of a random sample", int(other.sum()), len(rows), SLACK_SAMPLE)
     labels_run = tuple(attack.label for attack in planned)
-    return Verified(report, "sample", len(rows), int(other.sum()), labels_run, tuple(left_out))
+    return Verified(report, "sample", len(rows), int(other.sum()), len(rows), labels_run, tuple(left_out))
 
 
 def _planned(

@@ -13,7 +13,8 @@ def verify(
     ] = None,
     data: Annotated[Path | None, typer.Option(help="The folder with the data; also CWBENCH_DATA.")] = None,
     sample: Annotated[
-        int | None, typer.Option(min=1, help="Run the attacks again on so many examples, even if theirs are saved.")
+        int | None,
+        typer.Option(min=1, help="Attack so many examples again: 100, or 25 if theirs are saved."),
     ] = None,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1, mps.")] = "auto",
     board: Annotated[
@@ -43,7 +44,9 @@ def verify(
         checkpoint=checkpoint,
         sample=sample,
     )
-    how = "saved examples and clean images predicted again" if found.means == "examples" else "random examples attacked"
+    how = "random examples attacked again"
+    if found.means == "examples":
+        how = f"saved examples and clean images predicted again and {found.attacked:,} {how}"
     typer.echo(f"{report}: reproduced, {found.examples:,} {how}, {found.differing:,} verdicts differ")
     for label in found.left_out:
         typer.echo(f"not run again: {label}, whose substitute is not stored here")

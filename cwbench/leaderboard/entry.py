@@ -12,6 +12,7 @@ from cwbench.leaderboard.place import Place, entry_id
 from cwbench.leaderboard.suites import Suites
 from cwbench.records import Condition, PluginRecord, diagonal
 from cwbench.report import Report, parsed
+from cwbench.tables import plain
 
 CLEAN, WORST_CASE = "clean", "worst case"
 MOST_CELLS = 10_000
@@ -44,7 +45,7 @@ def read_entry(path: Path, place: Place, suites: Suites) -> Entry:
     Raises:
         CwbenchError: names the entry, the field and what is wrong with it.
     """
-    name = path.relative_to(place.root).as_posix()
+    name = plain(path.relative_to(place.root).as_posix(), "terminal")
     if path.is_symlink() or not path.is_file() or path.suffix != ".json":
         raise CwbenchError(f"{name}: not an entry", "only JSON files that `leaderboard submit` writes belong here")
     raw = read_limited(path, name)

@@ -23,10 +23,10 @@ class Verification(Closed):
     digest: Sha256
     """Of the report that was reproduced."""
     means: Means
-    """``examples``: the saved adversarial examples were predicted again and measured. ``sample``: attacks ran again on
-    some examples, drawn at random."""
+    """``examples``: the saved adversarial examples were predicted again and measured, and attacks ran again on a few
+    random examples. ``sample``: attacks ran again on a random sample."""
     examples: Count
-    """How many were predicted or attacked again."""
+    """How many were predicted again, or without saved ones attacked again."""
     differing: Count
     """How many verdicts of them differ; more than a few refuse the report."""
     attacks: list[str]
