@@ -34,7 +34,7 @@ def check(board: BoardOption = BOARD) -> None:
 
     with _each_problem():
         sound = checked(Place.existing(board))
-    typer.echo(f"{len(sound.entries):,} entries are sound, {len(sound.verifications):,} of them verified")
+    typer.echo(f"sound: {_counted(len(sound.entries), 'entry')}, {len(sound.verifications):,} of them verified")
 
 
 @app.command()
@@ -46,7 +46,8 @@ def build(board: BoardOption = BOARD) -> None:
     with _each_problem():
         found, changed = built(Place.existing(board))
     state = "" if changed else ", which was up to date"
-    typer.echo(f"{found.entries:,} entries in {len(found.tables):,} tables: {board / PAGE}{state}")
+    size = f"{_counted(found.entries, 'entry')} in {_counted(len(found.tables), 'table')}"
+    typer.echo(f"{size}: {board / PAGE}{state}")
 
 
 @app.command()
@@ -77,6 +78,11 @@ def suites(
     from cwbench.suites import suites_of
 
     typer.echo(json.dumps(suites_of(installed(), dataset or None), indent=1))
+
+
+def _counted(n: int, noun: str) -> str:
+    many = f"{noun[:-1]}ies" if noun.endswith("y") else f"{noun}s"
+    return f"{n:,} {noun if n == 1 else many}"
 
 
 @contextmanager

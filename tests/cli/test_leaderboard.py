@@ -40,8 +40,8 @@ def test_from_a_report_to_a_page(leaderboard, path, tmp_path):
     code, printed, errors = leaderboard("submit", path)
     assert (code, errors) == (0, "")
     assert printed.startswith("leaderboard/entries/digits/Linf-0.1/")
-    assert leaderboard("check")[1] == "1 entries are sound, 0 of them verified\n"
-    assert leaderboard("build")[1] == "1 entries in 1 tables: leaderboard/site/index.html\n"
+    assert leaderboard("check")[1] == "sound: 1 entry, 0 of them verified\n"
+    assert leaderboard("build")[1] == "1 entry in 1 table: leaderboard/site/index.html\n"
     assert "which was up to date" in leaderboard("build")[1]
     assert "defense-00001" in (tmp_path / "leaderboard" / "LEADERBOARD.md").read_text()
     code, _, errors = leaderboard("submit", path)
