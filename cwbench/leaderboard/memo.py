@@ -4,12 +4,13 @@ import json
 from collections.abc import Collection
 from contextlib import suppress
 from dataclasses import fields
+from importlib.metadata import version
 from pathlib import Path
 from typing import final
 
 import pydantic
 
-from cwbench import __version__, digest
+from cwbench import digest
 from cwbench.errors import CwbenchError
 from cwbench.files import cache_root, write_atomically
 from cwbench.leaderboard.entry import Entry
@@ -30,7 +31,7 @@ class Memo:
     def __init__(self, place: Place, suites: Suites) -> None:
         self.folder = cache_root() / "leaderboard" / digest.of_bytes(str(place.root.resolve()).encode())[:32]
         code = digest.of_code("cwbench.leaderboard.entry", skip=("cwbench",))  # the package itself would bring torch
-        self.judge = [__version__, pydantic.VERSION, code, suites.model_dump(mode="json")]
+        self.judge = [version("cwbench"), pydantic.VERSION, code, suites.model_dump(mode="json")]
 
     def key(self, contents: Collection[tuple[str, str]]) -> str:
         """Return the key of some entries, given their names and the sha256 of their files."""
