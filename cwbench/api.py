@@ -17,7 +17,8 @@ from torch import Tensor, nn
 
 from cwbench.model import Classifier, Features, Model
 from cwbench.randomness import ExampleStreams, Streams
-from cwbench.recipe import Inner, Recipe
+from cwbench.recipe import Averaging, Inner, Recipe
+from cwbench.records import ExternalFigure
 from cwbench.threat import Threat
 
 Split = Literal["train", "test"]
@@ -120,6 +121,9 @@ class Loss:
 
     total: Tensor
     """A scalar with a gradient."""
+    before_step: Callable[[], None] | None = None
+    """Called when the gradient is there and before the optimiser's step: for a loss that is taken at other weights than
+    those that are stepped from, and that puts those back here, such as adversarial weight perturbation."""
 
 
 class Examples(ABC):
@@ -213,6 +217,8 @@ class TrainingSet:
     labelled: Examples
     unlabelled: Examples | None = None
     """Images whose labels nobody looks at. Half of every batch comes from here, with ``Defense.pseudo_labels``."""
+    held_out: Examples | None = None
+    """A part of the training split that is not trained on, for the defense to look at between epochs."""
 
 
 @dataclass(frozen=True)
@@ -240,6 +246,14 @@ class Progress:
     epoch: int
     """The epoch that begins, counted from 1."""
     epochs: int
+    held_out: Examples | None = None
+    """What ``Defense.training_set`` held out."""
+    threat: Threat | None = None
+    """The threat of the run, at its full radius."""
+    attack: Inner | None = None
+    """Steps and step size of the attack that networks are to be judged by between epochs: the dataset's."""
+    streams: Streams | None = None
+    """Random numbers of this moment: the same at each epoch, so that epochs are compared and not their luck."""
 
 
 class Defense(Plugin):
@@ -295,6 +309,33 @@ class Defense(Plugin):
         """
         del progress
         return state
+
+    def averaging(self) -> Averaging | None:
+        """Return how weights are averaged where the recipe does not say; None for not at all."""
+        return None
+
+    def averages(self, state: State, progress: Progress) -> bool:
+        """Tell whether the epoch that has just ended, ``progress.epoch``, may enter an average over epochs."""
+        del state, progress
+        return True
+
+
+@dataclass(frozen=True)
+class OpenedCheckpoint:
+    """A classifier that a plugin opened by a URI of its own scheme: a checkpoint whose training nobody recorded."""
+
+    model: nn.Module
+    """Maps images (N, C, H, W) in [0, 1] to logits (N, K), with the classes in the order of the dataset's."""
+    subject: str
+    """What to call it in the report."""
+    sha256: str
+    """Of its weights, 64 hexadecimal digits."""
+    revision: str | None = None
+    """The version of where it came from."""
+    notes: tuple[str, ...] = ()
+    """What a reader of the report must know."""
+    external: tuple[ExternalFigure, ...] = ()
+    """What others published of it."""
 
 
 class Dataset(Plugin):

@@ -1,7 +1,7 @@
 """Outcomes to a report: counts, figures, and records of what was judged and how."""
 
 from collections.abc import Sequence
-from typing import Any, Literal
+from typing import Any
 
 import torch
 
@@ -11,7 +11,6 @@ from cwbench.checkpoints import Checkpoint
 from cwbench.evaluation import AttackOutcome, Outcomes
 from cwbench.exact import Exact
 from cwbench.gallery import Kept
-from cwbench.plan import Plan
 from cwbench.provenance import provenance
 from cwbench.recipe import Recipe
 from cwbench.records import (
@@ -25,6 +24,7 @@ from cwbench.records import (
     PluginRecord,
     SavedExamples,
     Sidecar,
+    SourceRecord,
     ThreatRecord,
     TrainingRecord,
     WorstCase,
@@ -33,7 +33,6 @@ from cwbench.registry import Registry
 from cwbench.report import Report
 from cwbench.summarise import Ints, confusion, per_class, standing, standing_at
 from cwbench.threat import Threat
-from cwbench.training.job import Job
 from cwbench.trust import warnings_of
 
 EPS_POINTS = 20
@@ -66,38 +65,23 @@ def dataset_record(dataset: Dataset, examples: Examples, registry: Registry, lim
     )
 
 
-def training_record(plan: Plan, job: Job, checkpoint: Checkpoint) -> TrainingRecord:
-    """Describe the training behind a checkpoint."""
-    record = checkpoint.record
+def training_record(checkpoint: Checkpoint) -> TrainingRecord:
+    """Describe the training behind a checkpoint, as its own record has it.
+
+    Raises:
+        CwbenchError: the record lacks something.
+    """
+    record, recipe = checkpoint.record, Recipe.model_validate(checkpoint.identity["recipe"])
     return TrainingRecord(
         checkpoint=checkpoint.digest,
-        recipe_name=plan.recipe_name,
-        recipe=plan.recipe.model_dump(mode="json"),
-        selection=_selection(plan.recipe, record["judged_epoch"]),
-        data=_data_record(job),
+        recipe_name=record["recipe_name"],
+        recipe=recipe.model_dump(mode="json"),
+        selection=_selection(recipe, record["judged_epoch"]),
+        data=DataRecord(**record["data"]),
         losses=record["losses"],
         curves=record["curves"],
         state=record["state"],
     )
-
-
-def _data_record(job: Job) -> DataRecord:
-    """Describe what was trained on by what was there, not by what the defense says of itself."""
-    name, split = job.dataset.name, job.dataset.sizes["train"]
-    labelled, pool = len(job.data.labelled), job.data.unlabelled
-    unlabelled = 0 if pool is None else len(pool)
-    seen = labelled + unlabelled + (0 if job.held_out is None else len(job.held_out))
-    kind: Literal["none", "held-back", "unlabelled", "labelled"] = "none"
-    description = f"the training split of {name}"
-    if unlabelled and seen <= split:
-        kind = "held-back"
-        description = f"the training split of {name}, {unlabelled:,} of its images without their labels"
-    elif unlabelled:
-        kind = "unlabelled"
-        description = f"{labelled:,} examples of {name} and {unlabelled:,} images without labels"
-    elif seen > split:
-        kind, description = "labelled", f"{labelled:,} examples, where the training split of {name} has {split:,}"
-    return DataRecord(kind=kind, labelled=labelled, unlabelled=unlabelled, description=description)
 
 
 def _selection(recipe: Recipe, epoch: int) -> str:
@@ -129,6 +113,7 @@ def report_of(
     defense: Plugin | None = None,
     backbone: Plugin | None = None,
     training: TrainingRecord | None = None,
+    source: SourceRecord | None = None,
     predictions: Sidecar | None = None,
     examples: Sequence[Kept] = (),
 ) -> Report:
@@ -144,6 +129,7 @@ def report_of(
         defense=plugin_record(defense, registry) if defense else None,
         backbone=plugin_record(backbone, registry) if backbone else None,
         training=training,
+        source=source,
         dataset=dataset,
         threat=ThreatRecord(norm=threat.norm, eps=Exact(text=threat.eps.text, value=threat.eps.value)),
         clean=Condition.of(confusion(outcomes.labels, outcomes.clean, k), dataset),

@@ -3,7 +3,7 @@
 import json
 from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -15,12 +15,31 @@ from torch import Tensor
 from cwbench import digest
 from cwbench.errors import CwbenchError
 from cwbench.files import cache_root, new_folder, write_atomically
+from cwbench.hub.address import SCHEME, Address, address
+from cwbench.hub.fetch import fetch, holds
 
 WEIGHTS, DESCRIPTION = "weights.safetensors", "checkpoint.json"
+PUBLISHED_WEIGHTS, PUBLISHED_DESCRIPTION = "model.safetensors", "config.json"
+"""The same files in a repository of the Hugging Face hub, under the names that are customary there."""
 CONTENT, DIGEST_LENGTH = "content", 64
+FORMAT = 1
+"""Of a published checkpoint."""
+FOREIGN = (".safetensors", ".pt", ".pth", ".ckpt", ".bin", ".tar")
+"""How files of weights end that others wrote."""
 UNFINISHED = ".unfinished"
 SHORTEST = 8
 """Characters of a digest that are enough to name a checkpoint."""
+
+
+@dataclass(frozen=True)
+class Published:
+    """Where a checkpoint was published, and what was said of it there."""
+
+    uri: str
+    commit: str
+    clean: Mapping[str, Any]
+    """Its clean accuracy: ``dataset`` (the digest of the test split), ``limit``, and for each class ``n`` and
+    ``correct``. A load that does not reproduce it is refused."""
 
 
 @dataclass(frozen=True)
@@ -35,10 +54,23 @@ class Checkpoint:
     """What happened in training: loss per epoch, curves, the defense's last state, versions."""
     cached: bool = False
     """Whether it came from the store."""
+    sha256: str | None = None
+    """Of the file of its weights, where it was read from one."""
+    published: Published | None = None
+    """None for one that was trained here."""
 
     @property
     def digest(self) -> str:
         return digest.of_json(self.identity)
+
+    def described(self, weights: bytes) -> dict[str, Any]:
+        """Return the description that is kept beside the weights, as JSON; ``weights`` are the bytes of their file."""
+        return {
+            "identity": self.identity,
+            "record": self.record,
+            "record_sha256": digest.of_json(self.record),
+            "sha256": digest.of_bytes(weights),
+        }
 
 
 @dataclass(frozen=True)
@@ -72,20 +104,14 @@ class Store:
         if not folder.exists():
             return None
         try:
-            content = json.loads((folder / DESCRIPTION).read_text(encoding="utf-8"))
-            found = digest.of_file(folder / WEIGHTS)
-            if found != content["sha256"]:
-                raise _DamagedError(f"its weights have sha256 {found[:12]}… instead of {content['sha256'][:12]}…")
-            if digest.of_json(content["identity"]) != key:
+            found, content = _read(folder / DESCRIPTION, folder / WEIGHTS)
+            if found.digest != key:
                 raise _DamagedError("it is the checkpoint of something else")
-            if digest.of_json(content["record"]) != content["record_sha256"]:
-                raise _DamagedError("its record was changed")
-            weights = load_file(folder / WEIGHTS)
-            return Checkpoint(content["identity"], weights, content["record"], cached=True)
-        except (OSError, ValueError, KeyError, TypeError, SafetensorError, _DamagedError) as error:
-            reason = f"{error} is missing in {DESCRIPTION}" if isinstance(error, KeyError) else str(error)
+            published = Published(**content["published"]) if content.get("published") else None
+            return replace(found, cached=True, published=published)
+        except (ValueError, KeyError, TypeError, _DamagedError) as error:
             raise CwbenchError(
-                f"the cached checkpoint {folder} is damaged: {reason}", "remove that folder to train it again"
+                f"the cached checkpoint {folder} is damaged: {error}", "remove that folder to train it again"
             ) from None
 
     def all(self) -> list[Checkpoint]:
@@ -105,12 +131,9 @@ class Store:
             CwbenchError: the store is not writable.
         """
         weights = save(dict(checkpoint.weights))
-        content = {
-            "identity": checkpoint.identity,
-            "record": checkpoint.record,
-            "record_sha256": digest.of_json(checkpoint.record),
-            "sha256": digest.of_bytes(weights),
-        }
+        content = checkpoint.described(weights)
+        if checkpoint.published:
+            content["published"] = vars(checkpoint.published)
         try:
             with new_folder(self.root / checkpoint.digest) as folder:
                 write_atomically(folder / WEIGHTS, weights)
@@ -165,11 +188,13 @@ class Store:
         return found
 
     def opened(self, uri: str) -> Checkpoint:
-        """Return a checkpoint by its folder, its digest or the first eight characters of that or more.
+        """Return a checkpoint by its folder, its digest, the first eight characters of that, or its ``hf://`` address.
 
         Raises:
             CwbenchError: there is none, several, or it is damaged.
         """
+        if uri.startswith(SCHEME):
+            return pulled(address(uri))
         folder = Path(uri)
         if (folder / DESCRIPTION).is_file():
             found = Store(folder.resolve().parent).find(folder.resolve().name)
@@ -189,6 +214,51 @@ class Store:
 
     def _partial_path(self, key: str) -> Path:
         return self.root / f"{key}{UNFINISHED}"
+
+
+def pulled(at: Address) -> Checkpoint:
+    """Return the checkpoint that a repository of the hub holds, fetched and checked.
+
+    Raises:
+        CwbenchError: it cannot be fetched, it is damaged, or the repository holds none of cwbench's.
+    """
+    names = holds(at)
+    if names is not None and not {PUBLISHED_DESCRIPTION, PUBLISHED_WEIGHTS} <= set(names):
+        weights = next((name for name in names if name.endswith(FOREIGN)), "FILE")
+        raise CwbenchError(
+            f"{at.repo} holds no checkpoint that cwbench published",
+            f"name a file of weights and its network: --checkpoint {at}/{weights} --backbone NAME",
+        )
+    found = fetch(at, [PUBLISHED_DESCRIPTION, PUBLISHED_WEIGHTS])
+    try:
+        checkpoint, content = _read(found.files[PUBLISHED_DESCRIPTION], found.files[PUBLISHED_WEIGHTS])
+        if content.get("library_name") != "cwbench":
+            raise _DamagedError("cwbench did not write its config.json")
+        if content["format"] != FORMAT:
+            raise _DamagedError(f"it has format {content['format']} and this cwbench reads {FORMAT}: update cwbench")
+        return replace(checkpoint, published=Published(str(at), found.commit, content["clean"]))
+    except (ValueError, KeyError, TypeError, _DamagedError) as error:
+        reason = f"{error} is missing" if isinstance(error, KeyError) else str(error)
+        raise CwbenchError(f"the checkpoint {at} cannot be used: {reason}", "ask who published it") from None
+
+
+def _read(description: Path, weights: Path) -> tuple[Checkpoint, dict[str, Any]]:
+    """Return a checkpoint and the whole of its description.
+
+    Raises:
+        _DamagedError: a part is missing, or is not what the description says.
+    """
+    try:
+        content = json.loads(description.read_text(encoding="utf-8"))
+        found = digest.of_file(weights)
+        if found != content["sha256"]:
+            raise _DamagedError(f"its weights have sha256 {found[:12]}… instead of {content['sha256'][:12]}…")
+        if digest.of_json(content["record"]) != content["record_sha256"]:
+            raise _DamagedError("its record was changed")
+        return Checkpoint(content["identity"], load_file(weights), content["record"], sha256=found), content
+    except (OSError, ValueError, KeyError, TypeError, SafetensorError) as error:
+        reason = f"{error} is missing in {description.name}" if isinstance(error, KeyError) else str(error)
+        raise _DamagedError(reason) from None
 
 
 class _DamagedError(Exception):

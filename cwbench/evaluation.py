@@ -69,6 +69,8 @@ class Settings:
     """Where what attacks return is kept; None keeps nothing."""
     substitutes: Mapping[str | None, Substitute] = field(default_factory=dict)
     """The networks that transfer attacks use, by what their field ``substitute`` says."""
+    watch: Callable[["AttackOutcome", "Ints", "Ints"], None] | None = None
+    """Is told of every attack that is done: its outcome, the labels and the clean predictions, each (n,)."""
     agree: Callable[[Precision], Precision] = lambda precision: precision
     """What several processes that share an evaluation search in, given what each of them would."""
 
@@ -197,6 +199,8 @@ class _Harness:
             precision: Precision = "fp32" if planned.attack.minimal else prepared.precision
             outcome = self._run(planned, before, target, helper, precision)
             outcomes.append(outcome)
+            if self.settings.watch:
+                self.settings.watch(outcome, self.labels.numpy(), clean.numpy())
             before = torch.from_numpy(outcome.predictions) if self.settings.cascade else clean
         return Outcomes(
             ids=self.ids.numpy(),

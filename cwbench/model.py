@@ -22,6 +22,13 @@ class Features(nn.Module):
 
     width: int
 
+    def own_name(self, name: str) -> str:
+        """Return the name, in a ``Classifier`` with these features, of a tensor that other codes call ``name``.
+
+        Features with well-known codes beside them override it, so that checkpoints of those can be loaded.
+        """
+        return name
+
 
 @final
 class Classifier(nn.Module):

@@ -30,19 +30,12 @@ class PlannedAttack:
 
 
 @dataclass(frozen=True)
-class Plan:
-    """A resolved run."""
+class Judging:
+    """What is judged on, under which attacks, and how."""
 
     dataset: Dataset
     root: Path | None
     threat: Threat
-    defense: Defense
-    backbone: Backbone
-    recipe_name: str
-    """The recipe, with ``*`` behind it where the user changed a number."""
-    recipe: Recipe
-    inner_scale: float
-    """What the recipe's inner step sizes are multiplied with: this run's eps over the dataset's."""
     attacks: tuple[PlannedAttack, ...]
     cascade: bool
     precision: Literal["auto", "fp32", "bf16"]
@@ -50,19 +43,34 @@ class Plan:
     limit: int | None
     device: torch.device
     batch_size: int
-    every: int | None
     save_examples: bool
     registry: Registry
 
 
+@dataclass(frozen=True)
+class Plan(Judging):
+    """A resolved run that trains."""
+
+    defense: Defense
+    backbone: Backbone
+    recipe_name: str
+    """The recipe, with ``*`` behind it where the user changed a number."""
+    recipe: Recipe
+    inner_scale: float
+    """What the recipe's inner step sizes are multiplied with: this run's eps over the dataset's."""
+    every: int | None
+
+
 def make_plan(spec: RunSpec, registry: Registry) -> Plan:
-    """Resolve a run.
+    """Resolve a run that trains.
 
     Raises:
         CwbenchError: an unknown name or field, a value out of range, or parts that do not fit together.
     """
-    dataset = _build(registry.dataset(spec.dataset.name), spec.dataset, "dataset")
-    threat = dataset_threat(dataset, spec.norm, spec.eps)
+    if spec.defense is None:
+        raise CwbenchError("the run names no defense", "for example --defense madry")
+    judging = plan_judging(spec, spec.dataset, registry)
+    dataset = judging.dataset
     backbone_spec = spec.backbone or PluginSpec(name=dataset.backbone)
     recipe_name = spec.recipe or dataset.default_recipe
     if recipe_name not in dataset.recipes:
@@ -71,14 +79,28 @@ def make_plan(spec: RunSpec, registry: Registry) -> Plan:
     if spec.every and spec.every > recipe.epochs:
         raise CwbenchError(f"every {spec.every} epochs: there are {recipe.epochs}", "give --every a smaller number")
     return Plan(
+        **vars(judging),
+        defense=build(registry.defense(spec.defense.name), spec.defense, "defense"),
+        backbone=build(registry.backbone(backbone_spec.name), backbone_spec, "backbone"),
+        recipe_name=recipe_name + "*" * bool(spec.set),
+        recipe=recipe,
+        inner_scale=_scale(judging.threat, dataset),
+        every=spec.every,
+    )
+
+
+def plan_judging(spec: RunSpec, on: PluginSpec, registry: Registry) -> Judging:
+    """Resolve what a run judges on and under which attacks.
+
+    Raises:
+        CwbenchError: an unknown name or field, a value out of range, or parts that do not fit together.
+    """
+    dataset = build(registry.dataset(on.name), on, "dataset")
+    threat = dataset_threat(dataset, spec.norm, spec.eps)
+    return Judging(
         dataset=dataset,
         root=data_root(spec.data),
         threat=threat,
-        defense=_build(registry.defense(spec.defense.name), spec.defense, "defense"),
-        backbone=_build(registry.backbone(backbone_spec.name), backbone_spec, "backbone"),
-        recipe_name=recipe_name + "*" * bool(spec.set),
-        recipe=recipe,
-        inner_scale=_scale(threat, dataset),
         attacks=plan_attacks(spec.attacks, registry, threat, default_attack(dataset, threat), dataset.suite),
         cascade=spec.cascade,
         precision=spec.precision,
@@ -86,7 +108,6 @@ def make_plan(spec: RunSpec, registry: Registry) -> Plan:
         limit=spec.limit,
         device=choose_device(spec.device),
         batch_size=DEFAULT_BATCH if spec.batch_size == "auto" else spec.batch_size,
-        every=spec.every,
         save_examples=spec.save_examples,
         registry=registry,
     )
@@ -109,7 +130,7 @@ def plan_attacks(
         if threat.norm not in known:
             raise CwbenchError(f"attack {spec.name} cannot be bounded by {threat.norm}", f"it knows {', '.join(known)}")
     planned = [
-        PlannedAttack(str(spec), filled(_build(registry.attack(spec.name), spec, "attack"), default)) for spec in specs
+        PlannedAttack(str(spec), filled(build(registry.attack(spec.name), spec, "attack"), default)) for spec in specs
     ]
     labels = [attack.label for attack in planned]
     for label in labels:
@@ -198,7 +219,12 @@ def _replaced(place: Any, keys: list[str], value: JsonValue, path: str) -> Any:
     return list(changed.values()) if isinstance(place, list) else changed
 
 
-def _build(cls: type[P], spec: PluginSpec, kind: str) -> P:
+def build(cls: type[P], spec: PluginSpec, kind: str) -> P:
+    """Return the plugin of a class with the fields of a spec.
+
+    Raises:
+        CwbenchError: an unknown field, or a value out of range.
+    """
     fields = dict(spec.fields)
     if "" in fields:
         if cls.bare is None or cls.bare in fields:

@@ -25,6 +25,10 @@ KINDS: dict[str, type[Plugin]] = {
     "backbone": Backbone,
 }
 BUILTIN = "builtin"
+API_VERSION = 1
+"""Of ``cwbench.api`` and the hooks. A plugin may say which one it was written for: ``cwbench_api_version = 1``."""
+OFFERING = {f"cwbench_{kind}s": kind for kind in KINDS}
+"""The hooks that offer classes, and the kind of each."""
 RESERVED = ("clean",)  # what a report calls the condition without an attack
 
 
@@ -65,6 +69,14 @@ class Discovery:
     origins: list[Origin] = field(default_factory=list)
     offers: list[Offer] = field(default_factory=list)
     failures: list[Failure] = field(default_factory=list)
+    manager: pluggy.PluginManager = field(default_factory=lambda: pluggy.PluginManager(hookspecs.PROJECT))
+    """Holds the implementations of the hooks that are called while a run is under way."""
+
+    def hooks_of(self, origin: Origin) -> list[str]:
+        """Return the hooks that a plugin implements besides those that offer classes."""
+        plugin = self.manager.get_plugin(_registered(origin))
+        callers = (plugin is not None and self.manager.get_hookcallers(plugin)) or []
+        return [caller.name for caller in callers if caller.name not in OFFERING]
 
 
 def discover(limit: str | None = None) -> Discovery:
@@ -74,7 +86,7 @@ def discover(limit: str | None = None) -> Discovery:
     distributions) to load besides the built-ins; empty for the built-ins alone, None for all.
     """
     found = Discovery()
-    manager = pluggy.PluginManager(hookspecs.PROJECT)
+    manager = found.manager
     manager.add_hookspecs(hookspecs)
     for origin, entry in _entries(found):
         if limit is None or origin.plugin == BUILTIN or {origin.plugin, origin.distribution} & _names(limit):
@@ -107,7 +119,7 @@ def _entries(found: Discovery) -> list[tuple[Origin, EntryPoint]]:
                 name, version = dist.metadata["Name"] or "?", dist.metadata["Version"] or "?"
         except Exception as error:  # noqa: BLE001 - somebody's broken metadata
             origin = Origin("?", str(getattr(dist, "_path", "?")), version)
-            found.failures.append(Failure(origin, f"its metadata cannot be read: {_one_line(error)}"))
+            found.failures.append(Failure(origin, f"its metadata cannot be read: {one_line(error)}"))
             continue
         for entry in group:
             entries.setdefault(Origin(entry.name, name, version), entry)
@@ -119,26 +131,42 @@ def _load(manager: pluggy.PluginManager, origin: Origin, entry: EntryPoint, foun
     try:
         with redirect_stdout(sys.stderr):  # a plugin that prints must not end up in the JSON of a report
             plugin = _imported(entry)
-            for kind, classes in _implemented(manager, f"{origin.distribution}:{origin.plugin}", plugin):
+            for kind, classes in _implemented(manager, _registered(origin), plugin):
                 for cls in classes:
                     _offer(kind, cls, origin, found)
     except KeyboardInterrupt:
         raise
     except BaseException as error:  # noqa: BLE001 - whatever a third party's code does, the others go on
-        found.failures.append(Failure(origin, _one_line(error)))
+        found.failures.append(Failure(origin, one_line(error)))
+        if manager.has_plugin(_registered(origin)):
+            manager.unregister(name=_registered(origin))
+
+
+def _registered(origin: Origin) -> str:
+    """Return the name that a plugin is registered under."""
+    return f"{origin.distribution}:{origin.plugin}"
 
 
 def _imported(entry: EntryPoint) -> object:
     try:
-        return entry.load()
+        plugin = entry.load()
     except KeyboardInterrupt:
         raise
+    except ModuleNotFoundError as error:
+        missing = f"it needs the module {error.name}, which is not installed"
+        raise _ImportFailedError(f"import of {entry.value} failed: {missing}") from error
     except BaseException as error:
-        raise _ImportFailedError(f"import of {entry.value} failed: {_one_line(error)}") from error
+        raise _ImportFailedError(f"import of {entry.value} failed: {one_line(error)}") from error
+    wanted = getattr(plugin, "cwbench_api_version", API_VERSION)
+    if not isinstance(wanted, int) or wanted > API_VERSION:
+        raise _ImportFailedError(
+            f"it is built for version {wanted} of the plugin interface, and this cwbench has {API_VERSION}: update it"
+        )
+    return plugin
 
 
 def _implemented(manager: pluggy.PluginManager, name: str, plugin: object) -> Iterator[tuple[str, list[Any]]]:
-    """Register a plugin and yield, for each hook that it implements, the kind and the classes.
+    """Register a plugin and yield, for each hook that offers classes, the kind and the classes.
 
     Raises:
         pluggy.PluginValidationError: a hook is misspelled, unmarked or has other arguments, or there is none.
@@ -158,9 +186,11 @@ def _implemented(manager: pluggy.PluginManager, name: str, plugin: object) -> It
     if not callers:
         raise pluggy.PluginValidationError(plugin, "it implements no cwbench hook")
     for caller in callers:
+        if caller.name not in OFFERING:
+            continue
         (implementation,) = [found for found in caller.get_hookimpls() if found.plugin is plugin]
         classes = cast("Iterable[Any]", implementation.function())
-        yield caller.name.removeprefix("cwbench_").removesuffix("s"), list(classes)
+        yield OFFERING[caller.name], list(classes)
 
 
 def _offer(kind: str, cls: Any, origin: Origin, found: Discovery) -> None:
@@ -231,7 +261,8 @@ class _ImportFailedError(Exception):
     pass
 
 
-def _one_line(error: BaseException) -> str:
+def one_line(error: BaseException) -> str:
+    """Return an error of somebody else's code as its type and at most 300 characters of what it says."""
     if isinstance(error, _ImportFailedError):
         return str(error)
     try:

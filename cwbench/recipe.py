@@ -124,6 +124,18 @@ class Mean(_Closed):
     """The share of the training after which the mean begins."""
 
 
+class EpochEMA(_Closed):
+    """The judged weights are an exponential moving average over the ends of epochs."""
+
+    kind: Literal["epoch-ema"] = "epoch-ema"
+    decay: Annotated[Number, Field(ge=0, lt=1)] = 0.85
+    after: Annotated[Number, Field(ge=0, lt=1)] = 0.25
+    """The share of the training after which it begins."""
+
+
+Averaging = EMA | Mean | EpochEMA
+
+
 class Resolution(_Closed):
     """The size of training images from one epoch on: small ones first are cheaper (Wong et al. 2020, section 5.3)."""
 
@@ -167,7 +179,7 @@ class Recipe(_Closed):
     """The share of the training set that is not trained on, and chooses the epoch instead: the one with the highest
     robust accuracy there. Test data never choose."""
     augment: Annotated[CropFlip | ResizedCrop, Field(discriminator="kind")] | None = None
-    average: Annotated[EMA | Mean, Field(discriminator="kind")] | None = None
+    average: Annotated[Averaging, Field(discriminator="kind")] | None = None
     clip_norm: Positive | None = None
     """Gradients longer than this (L2, all weights together) are shortened to it."""
     resolutions: tuple[Resolution, ...] = ()
@@ -195,7 +207,7 @@ class Recipe(_Closed):
         if self.held_out is not None and self.judge_epoch is not None:
             raise ValueError("judge_epoch and held_out both choose the epoch: set one of them to null")
         last = self.judge_epoch or self.epochs
-        if isinstance(self.average, Mean) and last <= self.average.after * self.epochs:
+        if isinstance(self.average, Mean | EpochEMA) and last <= self.average.after * self.epochs:
             raise ValueError(
                 f"average begins after epoch {self.average.after * self.epochs:g} and epoch {last} is judged: "
                 "set average.after or judge_epoch"

@@ -225,6 +225,32 @@ class CurvePoint(Closed):
     """Correct examples of each class under the attack."""
 
 
+class ExternalFigure(Closed):
+    """A figure that somebody else published for the same checkpoint: shown beside ours, ranked with nothing."""
+
+    name: str
+    """What was measured, such as ``AutoAttack robust accuracy``."""
+    value: Share
+    source: str
+
+
+class SourceRecord(Closed):
+    """Where a checkpoint that was not trained by this run came from."""
+
+    kind: Literal["store", "hub", "file", "plugin"]
+    uri: str
+    """What it was asked for by; of a file only the name."""
+    sha256: Sha256
+    """Of the weights."""
+    revision: str | None = None
+    """The commit that a hub's revision was resolved to."""
+    clean: Literal["reproduced", "not recorded", "other data"]
+    """Whether it reproduced the clean accuracy that was published with it, if that is of these data."""
+    notes: list[str] = []
+    """What was recognised in its file: prefixes, nested entries, names that were left over."""
+    external: list[ExternalFigure] = []
+
+
 class Provenance(Closed):
     """Where and when, and with what."""
 

@@ -1,6 +1,6 @@
 """Names to classes, with origins and did-you-mean."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from typing import cast
 
@@ -62,10 +62,7 @@ class Registry:
                     f"{offer.kind} {offer.cls.__name__} repeats the name {offer.cls.name!r}",
                     f"it is taken by {rival.origin.distribution}; choose another",
                 )
-        discovery = Discovery(
-            self.discovery.origins, [*self.discovery.offers, *dict.fromkeys(added)], self.discovery.failures
-        )
-        return Registry(discovery)
+        return Registry(replace(self.discovery, offers=[*self.discovery.offers, *dict.fromkeys(added)]))
 
     @property
     def failures(self) -> list[Failure]:

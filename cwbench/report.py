@@ -28,6 +28,7 @@ from cwbench.records import (
     SavedExamples,
     Sha256,
     Sidecar,
+    SourceRecord,
     ThreatRecord,
     TrainingRecord,
     WarningRecord,
@@ -49,6 +50,9 @@ class Report(Closed):
     """Null for a model that was handed in."""
     backbone: PluginRecord | None
     training: TrainingRecord | None
+    """Null for a model that was handed in, and for a checkpoint whose training nobody recorded."""
+    source: SourceRecord | None = None
+    """Where the checkpoint came from, if the run did not train it."""
     dataset: DatasetRecord
     threat: ThreatRecord
     clean: Condition
@@ -85,8 +89,10 @@ class Report(Closed):
         worst = self.worst_case_counts
         consistency.check_worst_case(worst.correct, diagonal(self.clean.confusion), under_each)
         consistency.check_figures("worst case", worst.figures, worst.correct, data)
-        if len({part is None for part in (self.defense, self.backbone, self.training)}) > 1:
+        if (self.defense is None) != (self.training is None) or (self.training and not self.backbone):
             raise ValueError("defense, backbone and training belong together: all, or none")
+        if self.backbone and not (self.training or self.source):
+            raise ValueError("a backbone without training needs the source of its weights")
         if self.training:
             consistency.check_training(self.training, len(data.classes))
         return self

@@ -1,29 +1,35 @@
 """The way through the house: spec → plan → checkpoint → outcomes → report."""
 
 from collections.abc import Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
 import torch
+from torch import nn
 
 from cwbench import data, digest, sidecar
-from cwbench.api import Examples
+from cwbench.api import Backbone, Defense, Examples
 from cwbench.assemble import columns, dataset_record, report_of, training_record
 from cwbench.checkpoints import Store
 from cwbench.curves import Curves
 from cwbench.errors import CwbenchError
-from cwbench.evaluation import Settings, Substitute
+from cwbench.evaluation import AttackOutcome, Settings, Substitute
+from cwbench.events import AttackFinished, RunStarted
 from cwbench.files import new_folder, require_writable, write_atomically
 from cwbench.gallery import Gallery
 from cwbench.journal import Journal
+from cwbench.observers import Observers
+from cwbench.opened import locate, opened
 from cwbench.parallel import ALONE, Team, own_device
-from cwbench.plan import Plan, make_plan
+from cwbench.plan import Judging, Plan, make_plan, plan_judging
+from cwbench.records import SourceRecord, TrainingRecord
 from cwbench.registry import Registry
 from cwbench.report import Report
 from cwbench.sharded import evaluate_together, require_enough
 from cwbench.spec import RunSpec
 from cwbench.substitute import Substitutes
+from cwbench.summarise import Ints, per_class, standing
 from cwbench.training.fit import fit
 from cwbench.training.job import NO_INFLUENCE, Job
 from cwbench.training.rebuild import load_classifier
@@ -31,6 +37,20 @@ from cwbench.training.resume import require_same
 
 REPORT_ROOM = 16 << 20
 """Bytes that must be free for reports and predictions before training begins."""
+
+
+@dataclass(frozen=True)
+class _Subject:
+    """A classifier to judge, and what the report says of it."""
+
+    model: nn.Module
+    name: str
+    identity: str
+    """The digest of what determines its outputs."""
+    backbone: Backbone | None
+    defense: Defense | None
+    training: TrainingRecord | None
+    source: SourceRecord | None = None
 
 
 def run(
@@ -41,17 +61,21 @@ def run(
     Raises:
         CwbenchError: anything the user can put right; nothing is written then.
     """
+    return _judged(spec, registry, store, out, team) if spec.checkpoint else _trained(spec, registry, store, out, team)
+
+
+def _trained(
+    spec: RunSpec, registry: Registry, store: Store, out: Path | None, team: Team
+) -> tuple[Report, Path | None]:
+    """Train a defense, or take it from the store, and judge it."""
     plan = make_plan(spec, registry)
     plan = replace(plan, device=own_device(plan.device, team))
-    if plan.save_examples and team.size > 1:
-        raise CwbenchError(f"{team.size} processes cannot save examples together", "leave --save-examples out")
-    if out and team.leads:
-        require_writable(out, REPORT_ROOM)
+    _refuse_early(plan, out, team)
     if team.size > 1:
         team.from_leader(lambda: _fetch(plan))
     test = data.open_split(plan.dataset, "test", plan.root)
     require_enough(data.chosen_rows(test.labels, plan.limit), team)
-    sources = _substitutes(plan, store, team)
+    sources = _substitutes(plan, plan.recipe_name.removesuffix("*"), store, team)
     named = sources.named(plan.attacks)
     curves = Curves.of(plan, test, team) if plan.every else None
     job = Job.of(plan, curves.identity if curves else None, team)
@@ -59,16 +83,94 @@ def run(
         require_same(job, store, spec.resume)
     if not store.holds(job.digest) and team.leads:
         require_writable(store.root, 8 * _weights_size(job))
-    checkpoint = fit(job, store, curves.measure if curves else None, team)
+    observers, started = _started(plan, str(spec.defense), out, team)
+    checkpoint = fit(
+        job,
+        store,
+        curves.measure if curves else None,
+        team,
+        watch=lambda epoch: observers.tell("cwbench_epoch_finished", run=started, epoch=epoch),
+    )
     substitutes = named | sources.trained(plan.attacks)
-    evaluation = store.root.parent / "evaluations" / _evaluation_digest(plan, job, test, substitutes, team)
+    model = load_classifier(job, checkpoint)
+    # The record of whoever trained these weights first is kept; the recipe's name is the one that this user gave it.
+    training = training_record(checkpoint).model_copy(update={"recipe_name": plan.recipe_name})
+    subject = _Subject(model, str(spec.defense), checkpoint.digest, plan.backbone, plan.defense, training)
+    return _reported(plan, subject, test, substitutes, store, out, team, observers, started)
+
+
+def _judged(
+    spec: RunSpec, registry: Registry, store: Store, out: Path | None, team: Team
+) -> tuple[Report, Path | None]:
+    """Judge a checkpoint that is there already."""
+    located = team.from_leader(lambda: locate(str(spec.checkpoint), spec.backbone, store))
+    chosen = spec.dataset if "dataset" in spec.model_fields_set else located.dataset or spec.dataset
+    plan = plan_judging(spec, chosen, registry)
+    plan = replace(plan, device=own_device(plan.device, team))
+    _refuse_early(plan, out, team)
+    test = data.open_split(plan.dataset, "test", plan.root)
+    require_enough(data.chosen_rows(test.labels, plan.limit), team)
+    found = opened(
+        located, dataset=plan.dataset, test=test, backbone=spec.backbone, registry=registry, device=plan.device
+    )
+    sources = _substitutes(plan, plan.dataset.default_recipe, store, team)
+    substitutes = sources.named(plan.attacks) | sources.trained(plan.attacks)
+    observers, started = _started(plan, found.subject, out, team)
+    subject = _Subject(
+        found.model, found.subject, found.identity, found.backbone, found.defense, found.training, found.source
+    )
+    return _reported(plan, subject, test, substitutes, store, out, team, observers, started)
+
+
+def _refuse_early(plan: Judging, out: Path | None, team: Team) -> None:
+    if plan.save_examples and team.size > 1:
+        raise CwbenchError(f"{team.size} processes cannot save examples together", "leave --save-examples out")
+    if out and team.leads:
+        require_writable(out, REPORT_ROOM)
+
+
+def _started(plan: Judging, subject: str, out: Path | None, team: Team) -> tuple[Observers, RunStarted]:
+    """Tell observers that the run has begun; those of the team's leader alone."""
+    stamp = datetime.now(UTC).strftime("%Y%m%d-%H%M%S-%f")
+    started = RunStarted(
+        id=f"{stamp}-{plan.dataset.name}-{digest.of_bytes(subject.encode())[:8]}",
+        subject=subject,
+        dataset=plan.dataset.name,
+        classes=tuple(plan.dataset.classes),
+        attacks=tuple(planned.label for planned in plan.attacks),
+        seed=plan.seed,
+        out=out,
+    )
+    observers = Observers(plan.registry.discovery.manager, silent=not team.leads)
+    observers.tell("cwbench_run_started", run=started)
+    return observers, started
+
+
+def _reported(
+    plan: Judging,
+    subject: _Subject,
+    test: Examples,
+    substitutes: Mapping[str | None, Substitute],
+    store: Store,
+    out: Path | None,
+    team: Team,
+    observers: Observers,
+    started: RunStarted,
+) -> tuple[Report, Path | None]:
+    """Attack a classifier, and report what became of it."""
+    classes = len(plan.dataset.classes)
+
+    def watch(outcome: AttackOutcome, labels: Ints, clean: Ints) -> None:
+        observers.tell("cwbench_attack_finished", run=started, attack=_finished(outcome, labels, clean, classes))
+
+    evaluation = store.root.parent / "evaluations" / _evaluation_digest(plan, subject.identity, test, substitutes, team)
     journal, gallery = Journal(evaluation), _gallery(plan, evaluation, out)
     outcomes = evaluate_together(
-        load_classifier(job, checkpoint),
+        subject.model,
         test,
         plan.attacks,
         ids=data.chosen_rows(test.labels, plan.limit),
-        classes=len(plan.dataset.classes),
+        classes=classes,
         threat=plan.threat,
         settings=Settings(
             seed=plan.seed,
@@ -79,27 +181,43 @@ def run(
             journal=journal,
             gallery=gallery,
             substitutes=substitutes,
+            watch=watch if team.size == 1 else None,
         ),
         team=team,
     )
+    if team.size > 1:  # each process has seen a part: only now are an attack's counts whole
+        for outcome in outcomes.attacks:
+            watch(outcome, outcomes.labels, outcomes.clean)
     content, predictions = sidecar.encode(columns(outcomes))
     report = report_of(
         outcomes,
-        subject=str(spec.defense),
-        dataset=dataset_record(plan.dataset, test, registry, plan.limit),
+        subject=subject.name,
+        dataset=dataset_record(plan.dataset, test, plan.registry, plan.limit),
         threat=plan.threat,
-        registry=registry,
+        registry=plan.registry,
         device=plan.device,
         seed=plan.seed,
-        defense=plan.defense,
-        backbone=plan.backbone,
-        training=training_record(plan, job, checkpoint),
+        defense=subject.defense,
+        backbone=subject.backbone,
+        training=subject.training,
+        source=subject.source,
         predictions=predictions if out else None,
         examples=gallery.files() if gallery else (),
     )
     path = write_run(report, content, out, gallery) if out and team.leads else None
     journal.close()
+    observers.tell("cwbench_report_written", run=started, report=report, path=path)
     return report, path
+
+
+def _finished(outcome: AttackOutcome, labels: Ints, clean: Ints, classes: int) -> AttackFinished:
+    return AttackFinished(
+        label=outcome.label,
+        n=tuple(per_class(labels, classes)),
+        clean=tuple(standing(labels, [clean], classes)),
+        correct=tuple(standing(labels, [clean, outcome.predictions], classes)),
+        seconds=outcome.cost.seconds,
+    )
 
 
 def _fetch(plan: Plan) -> None:
@@ -108,7 +226,7 @@ def _fetch(plan: Plan) -> None:
     plan.defense.training_set(plan.dataset, plan.dataset.load("train", plan.root), plan.root)
 
 
-def _gallery(plan: Plan, evaluation: Path, out: Path | None) -> Gallery | None:
+def _gallery(plan: Judging, evaluation: Path, out: Path | None) -> Gallery | None:
     """Return where examples are kept until their report is written, or None."""
     labels = [planned.label for planned in plan.attacks]
     return Gallery(evaluation.with_name(f"{evaluation.name}-examples"), labels) if plan.save_examples and out else None
@@ -134,13 +252,13 @@ def write_run(report: Report, predictions: bytes, out: Path, gallery: Gallery | 
     return folder / "report.json"
 
 
-def _substitutes(plan: Plan, store: Store, team: Team) -> Substitutes:
+def _substitutes(plan: Judging, recipe_name: str, store: Store, team: Team) -> Substitutes:
     return Substitutes(
         dataset=plan.dataset,
         classes=len(plan.dataset.classes),
         shape=(plan.dataset.shape[0], plan.dataset.shape[1], plan.dataset.shape[1]),
         root=plan.root,
-        recipe_name=plan.recipe_name.removesuffix("*"),
+        recipe_name=recipe_name,
         seed=plan.seed,
         device=plan.device,
         registry=plan.registry,
@@ -150,13 +268,13 @@ def _substitutes(plan: Plan, store: Store, team: Team) -> Substitutes:
 
 
 def _evaluation_digest(
-    plan: Plan, job: Job, test: Examples, substitutes: Mapping[str | None, Substitute], team: Team
+    plan: Judging, checkpoint: str, test: Examples, substitutes: Mapping[str | None, Substitute], team: Team
 ) -> str:
     """Return the digest of everything that determines what attacks achieve in this process."""
     attacks = [(planned.label, planned.attack) for planned in plan.attacks]
     return digest.of_json(
         {
-            "checkpoint": job.digest,
+            "checkpoint": checkpoint,
             "test": data.digest(test),
             "limit": plan.limit,
             "threat": {"norm": plan.threat.norm, "eps": plan.threat.radius},

@@ -108,7 +108,11 @@ class RunSpec(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
-    defense: PluginSpec
+    defense: PluginSpec | None = None
+    """What to train; a run names either this or a checkpoint."""
+    checkpoint: str | None = None
+    """What to judge instead: a digest or folder of cwbench's own, ``hf://user/repo``, a file with ``backbone``, or
+    whatever a plugin opens."""
     attacks: Annotated[tuple[PluginSpec, ...], BeforeValidator(_one_or_many)] = ()
     """Empty: the dataset's standard suite."""
     dataset: PluginSpec = PluginSpec(name="digits")
@@ -138,6 +142,16 @@ class RunSpec(BaseModel):
     resume: str | None = None
     """Go on with the unfinished training of this digest, and refuse if this run would train something else. Without it
     a run goes on with its own unfinished training, if there is one."""
+
+    @model_validator(mode="after")
+    def _one_subject(self) -> "RunSpec":
+        if (self.defense is None) == (self.checkpoint is None):
+            given = "both a defense and a checkpoint" if self.defense else "neither a defense nor a checkpoint"
+            raise ValueError(f"it names {given}: give --defense NAME to train, or --checkpoint URI to judge one")
+        training = [name for name in ("recipe", "set", "every", "resume") if getattr(self, name)]
+        if self.checkpoint and training:
+            raise ValueError(f"{training[0]!r} is for training, and a checkpoint is trained already: leave it out")
+        return self
 
 
 def validated(model: type[M], data: Any, subject: str) -> M:

@@ -58,6 +58,7 @@ class Substitutes:
             held_out=None,
             backbone=validated(self.registry.backbone(dataset.backbone), {}, "the substitute's backbone"),
             defense=Standard(),
+            recipe_name=self.recipe_name,
             recipe=dataset.recipes[self.recipe_name],
             threat=dataset_threat(dataset, None, None),
             inner_scale=1.0,

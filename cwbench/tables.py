@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from tabulate import tabulate
 
 from cwbench.compare import Row
-from cwbench.records import Accuracy, AttackRecord, Figures
+from cwbench.records import Accuracy, AttackRecord, Figures, SourceRecord
 from cwbench.report import Report
 
 CURVE_STRIDE = 2
@@ -84,7 +84,8 @@ def _curve_table(report: Report, attack: AttackRecord, style: str) -> str:
 
 
 def _notes(report: Report, style: str) -> list[str]:
-    lines = [f"note: {attack.label}: {note}" for attack in report.attacks for note in attack.notes]
+    lines = _origin(report.source) if report.source else []
+    lines += [f"note: {attack.label}: {note}" for attack in report.attacks for note in attack.notes]
     if report.cascade:
         lines.append(
             "note: a cascade: each attack got what stood after those before it; its column is of all so far, and a "
@@ -93,6 +94,15 @@ def _notes(report: Report, style: str) -> list[str]:
     if report.provenance.precision != "fp32":
         lines.append(f"note: gradients were searched in {report.provenance.precision}; every verdict is fp32")
     return [plain(line, style) for line in lines]
+
+
+def _origin(source: SourceRecord) -> list[str]:
+    """Say where a checkpoint came from, and what others published of it."""
+    commit = f", commit {source.revision[:12]}" if source.revision else ""
+    clean = {"reproduced": ", its published clean accuracy reproduced", "other data": ", judged on other data"}
+    lines = [f"checkpoint: {source.uri}{commit}, sha256 {source.sha256[:12]}{clean.get(source.clean, '')}"]
+    lines += [f"note: {note}" for note in source.notes]
+    return lines + [f"external: {entry.name} {percent(entry.value)} % ({entry.source})" for entry in source.external]
 
 
 def _warnings(report: Report, style: str) -> list[str]:

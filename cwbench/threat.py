@@ -5,7 +5,7 @@ from abc import ABC, abstractmethod
 from typing import ClassVar, Literal, final
 
 import torch
-from pydantic import BaseModel, ConfigDict, ValidationError, field_validator
+from pydantic import BaseModel, ConfigDict, PrivateAttr, ValidationError, field_validator
 from torch import Tensor
 
 from cwbench.errors import CwbenchError, did_you_mean
@@ -20,6 +20,7 @@ class Threat(BaseModel, ABC):
     norm: ClassVar[Literal["Linf", "L2"]]
 
     eps: Exact
+    _factors: Tensor | None = PrivateAttr(None)
 
     @field_validator("eps")
     @classmethod
@@ -37,6 +38,23 @@ class Threat(BaseModel, ABC):
     def scaled(self, fraction: float) -> "Threat":
         """Return the same norm with ``fraction`` of the radius, for a training that lets eps rise."""
         return self if fraction == 1 else type(self)(eps=Exact.model_validate(self.radius * fraction))
+
+    @final
+    def each(self, factors: Tensor) -> "Threat":
+        """Return the same ball with a radius of its own for each of N examples: the radius times ``factors``, (N,).
+
+        It serves batches of exactly these N examples, for a training whose margin depends on the class.
+        """
+        several = self.model_copy()
+        several._factors = factors
+        return several
+
+    @final
+    def reach(self, x: Tensor) -> Tensor | float:
+        """Return the radius, or where examples have their own those, shaped to meet the rows of ``x``."""
+        if self._factors is None:
+            return self.radius
+        return (self.radius * self._factors).to(x.dtype).reshape(-1, *[1] * (x.dim() - 1))
 
     @abstractmethod
     def project(self, candidate: Tensor, x: Tensor) -> Tensor:
@@ -57,7 +75,8 @@ class Threat(BaseModel, ABC):
     @final
     def excess(self, candidate: Tensor, x: Tensor) -> Tensor:
         """Return how far each candidate lies outside ball or box, shape (N,), float64; at most 0 is inside."""
-        return torch.maximum(self.distance(candidate, x) - self.radius, self.outside(candidate))
+        radius = self.radius if self._factors is None else self.radius * self._factors.double()
+        return torch.maximum(self.distance(candidate, x) - radius, self.outside(candidate))
 
     @staticmethod
     def outside(candidate: Tensor) -> Tensor:
@@ -78,10 +97,11 @@ class Linf(Threat):
     norm = "Linf"
 
     def project(self, candidate: Tensor, x: Tensor) -> Tensor:
-        return torch.minimum(torch.maximum(candidate, x - self.radius), x + self.radius).clamp_(0, 1)
+        radius = self.reach(x)
+        return torch.minimum(torch.maximum(candidate, x - radius), x + radius).clamp_(0, 1)
 
     def random_start(self, x: Tensor, *, streams: Streams) -> Tensor:
-        return (x + self.radius * (2 * streams.uniform(x) - 1)).clamp_(0, 1)
+        return (x + self.reach(x) * (2 * streams.uniform(x) - 1)).clamp_(0, 1)
 
     def steepest(self, gradient: Tensor) -> Tensor:
         return gradient.sign()
@@ -100,7 +120,7 @@ class L2(Threat):
         # Clamping first and shrinking towards x after stays inside both: x is in the box, and the box is convex.
         delta = candidate.clamp(0, 1) - x
         # Lengths in float64: in float32 those of a large image are off by more than the rounding that is forgiven.
-        factor = (self.radius / _lengths(delta.double()).clamp_min(1e-12)).clamp_max(1)
+        factor = (self.reach(x.double()) / _lengths(delta.double()).clamp_min(1e-12)).clamp_max(1)
         return x + delta * factor.to(x.dtype)
 
     def random_start(self, x: Tensor, *, streams: Streams) -> Tensor:
@@ -109,7 +129,7 @@ class L2(Threat):
         direction = gauss / _lengths(gauss)
         draws = streams.child("radius").uniform(x.flatten(1)[:, :1])
         share = draws.pow(1 / math.prod(x.shape[1:])).reshape(-1, *[1] * (x.dim() - 1))
-        return self.project(x + self.radius * share * direction, x)
+        return self.project(x + self.reach(x) * share * direction, x)
 
     def steepest(self, gradient: Tensor) -> Tensor:
         return gradient / _lengths(gradient).clamp_min(1e-30)

@@ -11,17 +11,19 @@ import torch
 from torch import Tensor
 
 from cwbench import data, sidecar
-from cwbench.api import Attack, Examples
+from cwbench.api import Attack, Dataset, Examples
 from cwbench.checkpoints import Checkpoint, Store
 from cwbench.errors import CwbenchError
 from cwbench.evaluation import Settings, Substitute, evaluate
 from cwbench.exact import ROUNDING
+from cwbench.hub.address import address
 from cwbench.model import Model, evaluating, frozen
+from cwbench.opened import locate, opened
 from cwbench.plan import PlannedAttack
 from cwbench.records import AttackRecord
 from cwbench.registry import Registry
 from cwbench.report import Report, read_report
-from cwbench.spec import validated
+from cwbench.spec import PluginSpec, validated
 from cwbench.summarise import Ints
 from cwbench.threat import Threat, make_threat
 from cwbench.training.rebuild import rebuilt
@@ -77,9 +79,13 @@ def verify(
     columns = sidecar.read(report, path.parent)
     if columns is None:
         raise CwbenchError(f"the predictions of {path} do not lie beside it", "give the report in its run's own folder")
-    found = _checkpoint(report, store, checkpoint)
-    test = _test_split(report, registry, root)
-    model = rebuilt(found, registry, device).model
+    # Looked for before the data are read: most often it is the checkpoint that is not here.
+    found = _checkpoint(report, store, checkpoint) if report.training else None
+    dataset, test = _test_split(report, registry, root)
+    if found:
+        model: Model = rebuilt(found, registry, device).model
+    else:
+        model = _foreign(report, dataset, test, registry, store, device, checkpoint)
     subject = _Subject(report, columns, model, test, make_threat(report.threat.norm, report.threat.eps), device)
     if not report.examples:
         return _by_sample(subject, sample or SAMPLE, registry, store)
@@ -106,8 +112,7 @@ class _Subject:
 
 def _checkpoint(report: Report, store: Store, named: str | None) -> Checkpoint:
     """Return the checkpoint that a report names, and refuse another, or one of another training than it claims."""
-    if report.training is None:
-        raise CwbenchError("the report names no checkpoint: its model was handed in", "nobody can verify it")
+    assert report.training  # noqa: S101 - the caller looked
     key = report.training.checkpoint
     found = store.opened(named) if named else store.find(key)
     if found is None:
@@ -128,18 +133,46 @@ def _checkpoint(report: Report, store: Store, named: str | None) -> Checkpoint:
     return found
 
 
+def _foreign(
+    report: Report,
+    dataset: Dataset,
+    test: Examples,
+    registry: Registry,
+    store: Store,
+    device: torch.device,
+    named: str | None,
+) -> Model:
+    """Return the classifier of a checkpoint whose training nobody recorded, and refuse other weights."""
+    source, body = report.source, report.backbone
+    if source is None:
+        raise CwbenchError("the report names no checkpoint: its model was handed in", "nobody can verify it")
+    uri = named or source.uri
+    if source.kind == "hub" and source.revision and not named:
+        at = address(source.uri)
+        uri = str(replace(at, revision=source.revision))
+    backbone = PluginSpec(name=body.name, fields=body.fields) if body else None
+    located = locate(uri, backbone, store)
+    found = opened(located, dataset=dataset, test=test, backbone=backbone, registry=registry, device=device)
+    if found.source.sha256 != source.sha256:
+        raise CwbenchError(
+            f"the report is about weights {source.sha256[:12]}, and {uri} has {found.source.sha256[:12]}",
+            "name the file that was judged with --checkpoint",
+        )
+    return found.model
+
+
 def _parts(report: Report) -> dict[str, Any]:
     return {"defense": report.defense, "backbone": report.backbone}
 
 
-def _test_split(report: Report, registry: Registry, root: Path | None) -> Examples:
+def _test_split(report: Report, registry: Registry, root: Path | None) -> tuple[Dataset, Examples]:
     name = report.dataset.name
     dataset = validated(registry.dataset(name), report.dataset.fields, f"dataset {name}")
     test = data.open_split(dataset, "test", root)
     found = data.digest(test)
     if found != report.dataset.digest:
         raise CwbenchError(f"dataset.digest: {name} here has {found[:12]}, the report {report.dataset.digest[:12]}")
-    return test
+    return dataset, test
 
 
 def _by_examples(subject: _Subject, folder: Path) -> Verified:

@@ -55,3 +55,15 @@ class _Network(Features):
     def forward(self, x: Tensor) -> Tensor:
         features: Tensor = self.layers(x)
         return features
+
+    def own_name(self, name: str) -> str:
+        """Know the names of TRADES's code."""
+        part, _, rest = name.partition(".")
+        layer, _, tensor = rest.partition(".")
+        if part not in ("feature_extractor", "classifier"):
+            return name
+        return f"head.{tensor}" if layer == "fc3" else f"features.layers.{_TRADES.get(layer, layer)}.{tensor}"
+
+
+_TRADES = {"conv1": 1, "conv2": 3, "conv3": 6, "conv4": 8, "fc1": 12, "fc2": 14}
+"""Where the layers of TRADES's code stand in ours."""

@@ -1,9 +1,14 @@
 """Normalisation inside the network, so that eps is always in units of pixels."""
 
-from typing import final
+from typing import Annotated, final
 
 import torch
+from pydantic import Field
 from torch import Tensor, nn
+
+Channels = Annotated[tuple[float, ...], Field(min_length=1, max_length=16)]
+"""A number for each channel, or one for all."""
+Spread = Annotated[tuple[Annotated[float, Field(gt=0)], ...], Field(min_length=1, max_length=16)]
 
 
 @final

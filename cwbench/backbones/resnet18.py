@@ -5,7 +5,7 @@ from typing import final
 from torch import nn
 
 from cwbench.api import Backbone
-from cwbench.backbones.normalize import Normalize
+from cwbench.backbones.normalize import Channels, Normalize, Spread
 from cwbench.backbones.wrapped import Wrapped
 from cwbench.model import Features
 
@@ -20,6 +20,11 @@ class ResNet18(Backbone):
     name = "resnet18"
     reference = "He, Zhang, Ren & Sun 2016, Deep Residual Learning for Image Recognition, CVPR"
 
+    mean: Channels = (0.0,)
+    """Subtracted from each channel; for checkpoints of codes that normalise."""
+    std: Spread = (1.0,)
+    """What each channel is divided by."""
+
     def build(self, *, channels: int, size: int) -> Features:
         from torchvision.models import resnet18  # noqa: PLC0415 - a second that other networks need not wait
 
@@ -29,4 +34,12 @@ class ResNet18(Backbone):
         nn.init.kaiming_normal_(network.conv1.weight, mode="fan_out", nonlinearity="relu")
         network.maxpool = nn.Identity()
         network.fc = nn.Identity()
-        return Wrapped(Normalize((0.0,), (1.0,)), network, 512)
+        return _Named(Normalize(self.mean, self.std), network, 512)
+
+
+@final
+class _Named(Wrapped):
+    """Also knows the names of the widespread ResNets for CIFAR."""
+
+    def own_name(self, name: str) -> str:
+        return super().own_name(name.replace(".shortcut.", ".downsample.").replace("linear.", "fc."))

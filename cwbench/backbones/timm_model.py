@@ -37,4 +37,5 @@ class Timm(Backbone):
             raise CwbenchError(f"timm's {self.model} cannot be built: {error}", "choose another backbone") from None
         mean, std = (sum(IMAGENET_MEAN) / 3,), (sum(IMAGENET_STD) / 3,)
         normalize = Normalize(IMAGENET_MEAN, IMAGENET_STD) if channels == 3 else Normalize(mean, std)
-        return wrapped(normalize, network, f"timm's {self.model}", channels=channels, size=size)
+        last = str(timm.get_pretrained_cfg_value(self.model, "classifier") or "fc")
+        return wrapped(normalize, network, f"timm's {self.model}", channels=channels, size=size, last=last)

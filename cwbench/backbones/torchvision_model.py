@@ -49,11 +49,13 @@ def torchvision_features(name: str, *, channels: int, size: int) -> Features:
     parent, _, attribute = linear[-1].rpartition(".")
     setattr(network.get_submodule(parent), attribute, nn.Identity())
     normalize = nn.Sequential(*[ThreeChannels()] * (channels == 1), Normalize(IMAGENET_MEAN, IMAGENET_STD))
-    return wrapped(normalize, network, f"torchvision's {name}", channels=channels, size=size)
+    return wrapped(normalize, network, f"torchvision's {name}", channels=channels, size=size, last=linear[-1])
 
 
-def wrapped(normalize: nn.Module, network: nn.Module, subject: str, *, channels: int, size: int) -> Features:
+def wrapped(normalize: nn.Module, network: nn.Module, subject: str, *, channels: int, size: int, last: str) -> Features:
     """Return a network as features of the width that two images show, sent through a copy in train mode.
+
+    ``last`` is the path of the layer that was its last.
 
     Raises:
         CwbenchError: images of this size do not come out as vectors.
@@ -67,4 +69,4 @@ def wrapped(normalize: nn.Module, network: nn.Module, subject: str, *, channels:
         raise CwbenchError(f"{subject} does not take images of {channels}×{size}×{size}: {reason}") from None
     if not isinstance(found, Tensor) or found.dim() != 2:
         raise CwbenchError(f"{subject} does not return one vector for an image", "choose another backbone")
-    return Wrapped(normalize, network, found.shape[1])
+    return Wrapped(normalize, network, found.shape[1], last)

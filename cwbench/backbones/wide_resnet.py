@@ -1,5 +1,6 @@
 """Wide residual networks, in the two forms that the study's models have."""
 
+import re
 from collections import OrderedDict
 from typing import final
 
@@ -83,6 +84,17 @@ class _Network(Features):
     def forward(self, x: Tensor) -> Tensor:
         features: Tensor = self.layers(x)
         return features
+
+    def own_name(self, name: str) -> str:
+        """Know the names of the codes of TRADES, MART and RST: ``block1.layer.0.bn1``, ``convShortcut``, ``fc``."""
+        unit = re.fullmatch(r"block([123])\.layer\.(\d+)\.(bn|conv|convShortcut)(\d?)\.(.+)", name)
+        if unit:
+            group, number, kind, which, tensor = unit.groups()
+            layer = "shortcut" if kind == "convShortcut" else f"{'norm' if kind == 'bn' else kind}{which}"
+            return f"features.layers.unit{int(group) - 1}_{number}.{layer}.{tensor}"
+        part, _, tensor = name.partition(".")
+        outer = {"conv1": "features.layers.stem", "bn1": "features.layers.norm", "fc": "head"}
+        return f"{outer[part]}.{tensor}" if part in outer else name
 
 
 @final

@@ -4,7 +4,7 @@ import sys
 
 import typer
 
-from cwbench.cli import catalogue, leaderboard, plugins, report, run, schema, verify
+from cwbench.cli import catalogue, hub, leaderboard, plugins, report, run, schema, verify
 from cwbench.errors import CwbenchError
 
 INTERRUPTED = 130
@@ -26,6 +26,7 @@ app.command("schema")(schema.schema)
 app.add_typer(report.app, name="report")
 app.add_typer(leaderboard.app, name="leaderboard")
 app.add_typer(plugins.app, name="plugins")
+app.add_typer(hub.app, name="hub")
 
 
 @app.callback(invoke_without_command=True)

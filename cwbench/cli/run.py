@@ -8,6 +8,10 @@ import typer
 
 def run(
     defense: Annotated[str | None, typer.Option(help="NAME[:field=value,...], for example mart:beta=6.")] = None,
+    checkpoint: Annotated[
+        str | None,
+        typer.Option(help="Judge this instead: a digest, hf://user/repo[@revision][/FILE], FILE.safetensors or .pt."),
+    ] = None,
     attack: Annotated[
         list[str] | None,
         typer.Option(help="NAME[:field=value,...]; may be given several times. Without it: the standard suite."),
@@ -44,7 +48,7 @@ def run(
     config: Annotated[Path | None, typer.Option(help="YAML with the same fields; options override it.")] = None,
     json_: Annotated[bool, typer.Option("--json", help="Print the report as JSON and nothing else.")] = False,
 ) -> None:
-    """Train a defense, or take it from the cache, attack it and report its robustness class by class."""
+    """Train a defense, or take it from the cache, or open a checkpoint; attack it and report it class by class."""
     from cwbench.allocator import keep_freed_memory
     from cwbench.checkpoints import Store
     from cwbench.parallel import joined
@@ -55,6 +59,7 @@ def run(
 
     options: dict[str, Any] = {
         "defense": defense,
+        "checkpoint": checkpoint,
         "attacks": attack or None,
         "dataset": dataset,
         "data": data,

@@ -44,9 +44,14 @@ class AdversarialDefense(Defense):
         self, model: Classifier, batch: Batch, *, threat: Threat, inner: Inner, streams: Streams, state: State
     ) -> Loss:
         del state
+        return self.outer(model, batch, self.attacked(model, batch, threat=threat, inner=inner, streams=streams))
+
+    @final
+    def attacked(self, model: Classifier, batch: Batch, *, threat: Threat, inner: Inner, streams: Streams) -> Tensor:
+        """Return the result of the inner maximisation, shape as ``batch.x``; the model is left in its mode."""
         with evaluating(model), frozen(model):
             objective = self.inner_objective(model, batch)
-            adversarial = ascend(
+            return ascend(
                 model,
                 lambda logits, rows: objective(logits),
                 batch.x,
@@ -55,7 +60,6 @@ class AdversarialDefense(Defense):
                 steps=self.steps or inner.steps,
                 step_size=self.step_size or inner.step_size,
             )
-        return self.outer(model, batch, adversarial)
 
 
 def nearby_start(x: Tensor, streams: Streams) -> Tensor:

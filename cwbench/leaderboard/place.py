@@ -70,7 +70,9 @@ def entry_id(report: Report) -> str:
     Two reports with the same checkpoint, data, threat, attacks and seed have the same id, also if they were made at
     another time and place: the second is a duplicate.
     """
-    judged = report.training.checkpoint if report.training else report.predictions and report.predictions.sha256
+    judged = report.predictions and report.predictions.sha256
+    judged = report.source.sha256 if report.source else judged
+    judged = report.training.checkpoint if report.training else judged
     content = {
         "judged": judged,
         "subject": None if report.training else report.subject,

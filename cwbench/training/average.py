@@ -5,15 +5,15 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor, nn
 
-from cwbench.recipe import EMA, Mean, Recipe
+from cwbench.recipe import EMA, Averaging, EpochEMA, Mean
 
 
 class Average:
     """A running mean of weights and of batch norm's statistics; other buffers, such as a temperature, are the last."""
 
-    def __init__(self, recipe: Recipe) -> None:
-        self.kind = recipe.average
-        self.epochs = recipe.epochs
+    def __init__(self, kind: Averaging | None, epochs: int) -> None:
+        self.kind = kind
+        self.epochs = epochs
         self.tensors: dict[str, Tensor] = {}
         self.taken = 0
         """How many models the mean is of."""
@@ -23,9 +23,14 @@ class Average:
             # Bias of the first steps: the plain mean until it has seen as many as the decay remembers.
             self._take(model, max(1 - self.kind.decay, 1 / (self.taken + 1)))
 
-    def after_epoch(self, model: nn.Module, epoch: int) -> None:
-        if isinstance(self.kind, Mean) and epoch > self.kind.after * self.epochs:
-            self._take(model, 1 / (self.taken + 1))
+    def wants(self, epoch: int) -> bool:
+        """Tell whether it is one over epochs, and has begun at this one."""
+        return isinstance(self.kind, Mean | EpochEMA) and epoch > self.kind.after * self.epochs
+
+    def after_epoch(self, model: nn.Module) -> None:
+        """Take the end of an epoch that it wants."""
+        decay = self.kind.decay if isinstance(self.kind, EpochEMA) and self.taken else self.taken / (self.taken + 1)
+        self._take(model, 1 - decay)
 
     def weights(self, model: nn.Module) -> Mapping[str, Tensor]:
         """Return the state to judge: the mean if there is one, else that of the model itself."""

@@ -12,6 +12,7 @@ from cwbench import progress
 from cwbench.api import Batch, Examples, Progress, State, Task, Teacher, TrainingSet
 from cwbench.checkpoints import Checkpoint, Partial, Store
 from cwbench.errors import CwbenchError
+from cwbench.events import EpochFinished
 from cwbench.model import Classifier, Model
 from cwbench.parallel import ALONE, Team
 from cwbench.randomness import BatchStreams, key
@@ -28,7 +29,13 @@ LOOK = 50
 """After how many batches the losses are looked at: a look at every one would make an accelerator wait."""
 
 
-def fit(job: Job, store: Store, probe: Probe | None = None, team: Team = ALONE) -> Checkpoint:
+Watch = Callable[[EpochFinished], None]
+"""Is told of every epoch, in the team's leader."""
+
+
+def fit(
+    job: Job, store: Store, probe: Probe | None = None, team: Team = ALONE, watch: Watch | None = None
+) -> Checkpoint:
     """Return the trained checkpoint from the store, or train it, going on where a killed training stopped.
 
     Raises:
@@ -46,6 +53,8 @@ def fit(job: Job, store: Store, probe: Probe | None = None, team: Team = ALONE) 
             if probe and job.every and training.epoch % job.every == 0:
                 training.curves.append({"epoch": training.epoch, **probe(training.candidate())})
             team.from_leader(training.save)
+            if watch and team.leads:
+                watch(training.finished())
             advance(1)
     # Everybody goes on with the leader's weights: theirs may differ by rounding.
     checkpoint = team.from_leader(training.checkpoint)
@@ -98,7 +107,7 @@ class Training:
             Batches(data, labels, job.recipe, job.device, team),
             model,
             make_optimizer(job.recipe, model),
-            Average(job.recipe),
+            Average(job.recipe.average or job.defense.averaging(), job.recipe.epochs),
             {} if partial else job.defense.prepare(_task(job)),
         )
         if partial:
@@ -137,8 +146,23 @@ class Training:
         }
         self.store.save_partial(self.job.digest, Partial(self.job.identity, tensors, content))
 
+    def finished(self) -> EpochFinished:
+        """Describe the epoch that has just ended, for observers."""
+        recipe = self.job.recipe
+        measured = [curve for curve in self.curves if curve["epoch"] == self.epoch]
+        return EpochFinished(
+            epoch=self.epoch,
+            epochs=self.last_epoch,
+            loss=self.losses[-1],
+            learning_rate=recipe.learning_rate(self.epoch - 1),
+            state=self.state,
+            accuracy=measured[0] if measured else None,
+        )
+
     def checkpoint(self) -> Checkpoint:
         record = {
+            "recipe_name": self.job.recipe_name,
+            "data": self.job.data_used,
             "losses": self.losses,
             "curves": self.curves,
             "scores": self.scores,
@@ -168,8 +192,8 @@ class Training:
         Raises:
             CwbenchError: the loss of a batch is not finite.
         """
-        job, recipe = self.job, self.job.recipe
-        self.state = job.defense.epoch_begin(self.state, Progress(self.model, self.epoch + 1, recipe.epochs))
+        job = self.job
+        self.state = job.defense.epoch_begin(self.state, self._progress(self.epoch + 1))
         streams = BatchStreams.of(job.seed, "epoch", self.epoch)
         count = self.batches.count(self.epoch)
         losses = torch.zeros(count, device=job.device)
@@ -193,8 +217,21 @@ class Training:
         self.team.average(self.average.tensors[name] for name in statistics if name in self.average.tensors)
         self.epoch += 1
         self.losses.append(float(losses.mean()))
-        self.average.after_epoch(self.model, self.epoch)
+        if self.average.wants(self.epoch) and job.defense.averages(self.state, self._progress(self.epoch)):
+            self.average.after_epoch(self.model)
         self._judge()
+
+    def _progress(self, epoch: int) -> Progress:
+        job = self.job
+        return Progress(
+            self.model,
+            epoch,
+            job.recipe.epochs,
+            held_out=job.data.held_out,
+            threat=job.threat,
+            attack=job.selection_attack,
+            streams=BatchStreams.of(job.seed, "between epochs"),
+        )
 
     def _step(self, batch: Batch, done: float, streams: BatchStreams, weight: float) -> Tensor:
         """Take one step of the optimiser after ``done`` epochs and return the loss, detached."""
@@ -202,22 +239,24 @@ class Training:
         for group in self.optimizer.param_groups:
             group["lr"] = recipe.learning_rate(done)
         with torch.autocast(job.device.type, torch.bfloat16, enabled=job.mixed):
-            loss = job.defense.loss(
+            found = job.defense.loss(
                 self.model,
                 Batch(batch.x.contiguous(memory_format=torch.channels_last), batch.y),
                 threat=job.threat.scaled(recipe.eps_share(done)),
                 inner=job.inner_at(done),
                 streams=streams,
                 state=self.state,
-            ).total
+            )
         self.optimizer.zero_grad(set_to_none=True)
-        loss.backward()
+        found.total.backward()
+        if found.before_step:
+            found.before_step()
         self.team.average((p.grad for p in self.model.parameters() if p.grad is not None), weight)
         if recipe.clip_norm:
             torch.nn.utils.clip_grad_norm_(self.model.parameters(), recipe.clip_norm)
         self.optimizer.step()
         self.average.after_step(self.model)
-        mean = loss.detach().float().clone()
+        mean = found.total.detach().float().clone()
         self.team.average([mean], weight)
         return mean
 

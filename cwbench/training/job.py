@@ -24,8 +24,8 @@ from cwbench.threat import Threat
 
 NO_INFLUENCE = (
     "cwbench",
-    *(f"cwbench.{room}" for room in ("checkpoints", "data", "digest", "errors", "files", "hookspecs", "plan")),
-    *(f"cwbench.{room}" for room in ("plugins", "progress", "registry", "spec")),
+    *(f"cwbench.{room}" for room in ("checkpoints", "data", "digest", "errors", "events", "files", "hookspecs")),
+    *(f"cwbench.{room}" for room in ("hub", "plan", "plugins", "progress", "registry", "spec")),
 )
 """Rooms that training imports and that cannot change the weights it arrives at: their code is not in the digest."""
 
@@ -41,6 +41,8 @@ class Job:
     """What chooses the epoch instead, if the recipe holds something out."""
     backbone: Backbone
     defense: Defense
+    recipe_name: str
+    """What the user knows the recipe by; it determines nothing."""
     recipe: Recipe
     threat: Threat
     inner_scale: float
@@ -78,6 +80,7 @@ class Job:
             held_out=held_out,
             backbone=plan.backbone,
             defense=plan.defense,
+            recipe_name=plan.recipe_name,
             recipe=plan.recipe,
             threat=plan.threat,
             inner_scale=plan.inner_scale,
@@ -101,6 +104,7 @@ class Job:
                 "shape": list(self.dataset.shape),
                 "train": data.digest(self.data.labelled),
                 "unlabelled": None if unlabelled is None else data.digest(unlabelled),
+                "held_out": None if self.data.held_out is None else data.digest(self.data.held_out),
             },
             "backbone": self._described(self.backbone),
             "defense": self._described(self.defense),
@@ -119,6 +123,24 @@ class Job:
             "libraries": {name: version(name) for name in ("torchvision", "pillow", *self._also())},
             "code": digest.of_code("cwbench.training.fit", skip=NO_INFLUENCE),
         }
+
+    @property
+    def data_used(self) -> dict[str, Any]:
+        """What is trained on, told by what is there and not by what the defense says of itself."""
+        name, split = self.dataset.name, self.dataset.sizes["train"]
+        parts = (self.data.labelled, self.data.unlabelled, self.data.held_out, self.held_out)
+        labelled, unlabelled, *aside = (0 if part is None else len(part) for part in parts)
+        seen = labelled + unlabelled + sum(aside)
+        kind, description = "none", f"the training split of {name}"
+        if unlabelled and seen <= split:
+            kind = "held-back"
+            description = f"the training split of {name}, {unlabelled:,} of its images without their labels"
+        elif unlabelled:
+            kind = "unlabelled"
+            description = f"{labelled:,} examples of {name} and {unlabelled:,} images without labels"
+        elif seen > split:
+            kind, description = "labelled", f"{labelled:,} examples, where the training split of {name} has {split:,}"
+        return {"kind": kind, "labelled": labelled, "unlabelled": unlabelled, "description": description}
 
     def _also(self) -> tuple[str, ...]:
         """Return libraries that only this training depends on."""

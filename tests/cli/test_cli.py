@@ -125,7 +125,7 @@ def test_a_run_file_and_options_that_override_it(cwbench, tmp_path):
 
 BAD = {
     "defense": (["--defense", "mrat"], "no defense is named 'mrat' (did you mean mart?"),
-    "no defense": (["--attack", "pgd"], "the run needs 'defense'"),
+    "no defense": (["--attack", "pgd"], "it names neither a defense nor a checkpoint"),
     "attack": (["--defense", "mart", "--attack", "tgpd"], "did you mean tpgd"),
     "field": (
         ["--defense", "mart", "--attack", "pgd:step=3"],
