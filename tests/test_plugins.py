@@ -69,7 +69,10 @@ def test_a_third_partys_attack_is_found(install):
 
 BROKEN = {
     "raises": ("raise ValueError('no such thing')", "import of raises_module failed: ValueError: no such thing"),
-    "missing": ("import a_module_that_is_not_there", "ModuleNotFoundError"),
+    "missing": (
+        "import a_module_that_is_not_there",
+        "it needs the module a_module_that_is_not_there, which is not installed",
+    ),
     "exits": ("import sys; sys.exit(3)", "SystemExit: 3"),
     "syntax": ("def (", "SyntaxError"),
     "misspelt": (ATTACK.format(name="a1").replace("def cwbench_attacks", "def cwbench_atacks"), "unknown hook"),

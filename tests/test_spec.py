@@ -57,7 +57,7 @@ def test_yaml_and_options_make_the_same_run(tmp_path):
     ("text", "complaint"),
     [
         ("defence: mart", "no field 'defence'.*did you mean defense"),
-        ("attacks: pgd", "needs 'defense'"),
+        ("attacks: pgd", "it names neither a defense nor a checkpoint"),
         ("defense: mart\ndefense: trades", "set twice"),
         ("[1, 2]", "must hold a mapping"),
         ("defense: [", "not valid YAML"),

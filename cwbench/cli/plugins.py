@@ -1,8 +1,24 @@
-"""``cwbench plugins``: what is loaded, and what could not be."""
+"""``cwbench plugins``: what is loaded, what could not be, whether it keeps its contract, and the start of a new one."""
+
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-app = typer.Typer(help="Show which plugins are loaded, and which could not be and why.")
+if TYPE_CHECKING:
+    from cwbench.plugins import Offer
+
+app = typer.Typer(help="Show which plugins are loaded and which could not be, check one, begin a new one.")
+
+
+class Kind(StrEnum):
+    """What a plugin can be."""
+
+    ATTACK = "attack"
+    DEFENSE = "defense"
+    DATASET = "dataset"
+    BACKBONE = "backbone"
 
 
 @app.callback(invoke_without_command=True)
@@ -22,9 +38,87 @@ def list_() -> None:
     rows = []
     for origin in discovery.origins:
         offered = [f"{offer.kind} {offer.cls.name}" for offer in discovery.offers if offer.origin == origin]
+        offered += [hook.removeprefix("cwbench_").replace("_", " ") for hook in discovery.hooks_of(origin)]
         rows.append([origin.plugin, origin.distribution, origin.version, ", ".join(offered) or "nothing"])
     typer.echo(tabulate(rows, ["plugin", "distribution", "version", "offers"], disable_numparse=True))
     if discovery.failures:
         typer.echo("\nnot usable:")
         for failure in discovery.failures:
             typer.echo(f"  {failure}")
+
+
+@app.command("new")
+def new(
+    name: Annotated[str, typer.Argument(help="What users will type: lower-case letters, digits, hyphens.")],
+    kind: Annotated[Kind, typer.Option(help="What it is.")],
+    into: Annotated[Path, typer.Option("--into", help="Where its folder is made.")] = Path(),
+) -> None:
+    """Begin a plugin: a distribution of its own with one module, one test that checks its contract, and a README."""
+    from cwbench.scaffold import create
+
+    folder = create(name, kind.value, into)
+    typer.echo(f"{folder}: install it with `pip install -e {folder}`, check it with `cwbench plugins check {name}`")
+
+
+@app.command("check")
+def check(
+    name: Annotated[str, typer.Argument(help="An attack, defense, dataset or backbone, or a whole distribution.")],
+    data: Annotated[Path | None, typer.Option(help="For a dataset: the folder with its data.")] = None,
+) -> None:
+    """Check that a plugin keeps the rules of cwbench.api, and say in words where it does not."""
+    from cwbench.errors import CwbenchError, did_you_mean
+    from cwbench.plan import data_root
+    from cwbench.plugins import KINDS
+    from cwbench.registry import installed
+
+    registry = installed()
+    offers = [offer for kind in KINDS for offer in registry.offers(kind)]
+    found = [o for o in offers if o.cls.name == name] or [
+        o for o in offers if name in (o.origin.distribution, o.origin.plugin)
+    ]
+    failed = [
+        f for f in registry.failures if name in (f.origin.plugin, f.origin.distribution) or repr(name) in f.reason
+    ]
+    hooks = [
+        hook
+        for origin in registry.discovery.origins
+        if name in (origin.plugin, origin.distribution)
+        for hook in registry.discovery.hooks_of(origin)
+    ]
+    if not found and not failed and not hooks:
+        known = {offer.cls.name for offer in offers} | {offer.origin.distribution for offer in offers}
+        others = "".join(f"; {failure}" for failure in registry.failures)
+        raise CwbenchError(f"no plugin is named {name!r}", did_you_mean(name, known) + others)
+    broken = [str(failure) for failure in failed]
+    for offer in found:
+        problem = _problem(offer, data_root(data))
+        typer.echo(
+            f"{offer.kind} {offer.cls.name}, from {offer.origin.distribution}: {problem or 'keeps the contract'}"
+        )
+        broken += [f"{offer.kind} {problem}"] if problem else []
+    for hook in hooks:
+        typer.echo(f"hook {hook}: its name and arguments are right")
+    if broken:
+        raise CwbenchError("; ".join(broken), "docs/plugins.md has the rules")
+
+
+def _problem(offer: "Offer", root: Path | None) -> str | None:
+    """Return which rule of the contract a plugin breaks; None if it keeps all."""
+    from cwbench.errors import CwbenchError
+    from cwbench.plugins import one_line
+    from cwbench.testing import ContractError
+    from cwbench.testing import check as check_contract
+
+    required = [name for name, field in offer.cls.model_fields.items() if field.is_required()]
+    if required:
+        return f"{offer.cls.name} cannot be checked by its name alone: it needs {', '.join(required)}"
+    try:
+        check_contract(offer.cls(), root=root)
+    except (ContractError, CwbenchError) as error:
+        return str(error)
+    except Exception as error:  # noqa: BLE001 - somebody else's code raises anything
+        import traceback
+
+        place = traceback.extract_tb(error.__traceback__)[-1]
+        return f"{offer.cls.name}: it raised {one_line(error)} ({Path(place.filename).name}:{place.lineno})"
+    return None

@@ -69,7 +69,7 @@ def test_a_temperature_is_not_averaged():
     from cwbench.defenses.hypersphere import HypersphereHead
 
     head, recipe = HypersphereHead(4, 3, 1.0), job(set={"recipe.average": {"kind": "ema"}, "recipe.epochs": 2}).recipe
-    average = Average(recipe)
+    average = Average(recipe.average, recipe.epochs)
     average.after_step(head)
     head.inverse_temperature.fill_(9)
     average.after_step(head)

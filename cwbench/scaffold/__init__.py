@@ -1,0 +1,76 @@
+"""The start of a plugin: a distribution that installs, runs and passes its own test before anything is changed."""
+
+import keyword
+import re
+import sys
+from importlib.resources import files
+from pathlib import Path
+
+from cwbench.errors import CwbenchError
+from cwbench.files import new_folder
+from cwbench.plugins import API_VERSION, RESERVED
+from cwbench.registry import installed
+
+
+def create(name: str, kind: str, into: Path) -> Path:
+    """Write a new plugin into the folder ``into``/cwbench-NAME, whole or not at all, and return that folder.
+
+    Raises:
+        CwbenchError: the name is none or is taken, or the folder exists or cannot be written.
+    """
+    if not re.fullmatch(r"[a-z0-9][a-z0-9-]*[a-z0-9]|[a-z0-9]", name) or "--" in name or name in RESERVED:
+        raise CwbenchError(
+            f"{name!r} is no name for a plugin", "lower-case letters, digits and single hyphens: my-attack"
+        )
+    module = f"cwbench_{name.replace('-', '_')}"
+    rivals = [offer for offer in installed().offers(kind) if offer.cls.name == name]
+    if rivals:
+        raise CwbenchError(
+            f"the {kind} {name!r} exists already, from {rivals[0].origin.distribution}", "choose another"
+        )
+    words = {
+        "NAME": name,
+        "MODULE": module,
+        "CLASS": _class_name(name),
+        "KIND": kind,
+        "BASE": kind.capitalize(),
+        "API": str(API_VERSION),
+        "RUN": _RUN[kind].format(name=name),
+    }
+    folder = into / f"cwbench-{name}"
+    if folder.exists():
+        raise CwbenchError(f"{folder} exists already", "choose another name, or another folder with --into")
+    templates = files(__package__) / "templates"
+    content = {
+        "pyproject.toml": (templates / "pyproject.toml.txt").read_text(encoding="utf-8"),
+        "README.md": (templates / "README.md.txt").read_text(encoding="utf-8"),
+        f"{module}.py": (templates / f"{kind}.py.txt").read_text(encoding="utf-8"),
+        f"tests/test_{module.removeprefix('cwbench_')}.py": (templates / "test.py.txt").read_text(encoding="utf-8"),
+    }
+    try:
+        with new_folder(folder) as draft:
+            (draft / "tests").mkdir()
+            for path, text in content.items():
+                (draft / path).write_text(_filled(text, words), encoding="utf-8")
+    except OSError as error:
+        raise CwbenchError(f"cannot write {folder}: {error.strerror}", "choose another folder with --into") from None
+    return folder
+
+
+_RUN = {
+    "attack": "cwbench run --defense madry --attack {name}",
+    "defense": "cwbench run --defense {name} --attack pgd",
+    "dataset": "cwbench run --defense madry --attack pgd --dataset {name}",
+    "backbone": "cwbench run --defense madry --attack pgd --backbone {name}",
+}
+
+
+def _class_name(name: str) -> str:
+    """Return CamelCase for a name such as ``my-attack``; a leading digit or a keyword gets a letter in front."""
+    camel = "".join(part.capitalize() for part in name.split("-"))
+    taken = camel[0].isdigit() or keyword.iskeyword(camel) or camel in ("Attack", "Defense", "Dataset", "Backbone")
+    return f"My{camel}" if taken or camel in dir(sys.modules["builtins"]) else camel
+
+
+def _filled(text: str, words: dict[str, str]) -> str:
+    return re.sub(r"\{\{([A-Z]+)\}\}", lambda found: words[found[1]], text)

@@ -1,0 +1,111 @@
+"""The start of a plugin, as a new user makes it: real commands in a virtual environment of their own."""
+
+import os
+import shlex
+import shutil
+import subprocess
+import sys
+import sysconfig
+from pathlib import Path
+
+import pytest
+
+from cwbench.errors import CwbenchError
+from cwbench.plugins import KINDS
+from cwbench.scaffold import create
+
+
+@pytest.fixture(scope="module")
+def environment(tmp_path_factory):
+    """Return the variables of a virtual environment that has what this one has, and pip of its own."""
+    home = tmp_path_factory.mktemp("environment")
+    subprocess.run([sys.executable, "-m", "venv", home / "venv"], check=True)
+    site = next((home / "venv").glob("lib/python*/site-packages"))
+    (site / "parent.pth").write_text(
+        f"import site; site.addsitedir({sysconfig.get_paths()['purelib']!r})\n", encoding="utf-8"
+    )
+    command = home / "venv" / "bin" / "cwbench"
+    command.write_text(f"#!{home}/venv/bin/python\nfrom cwbench.cli import main\nmain()\n", encoding="utf-8")
+    command.chmod(0o755)
+    return os.environ | {
+        "PATH": f"{home}/venv/bin:{os.environ['PATH']}",
+        "VIRTUAL_ENV": str(home / "venv"),
+        "CWBENCH_CACHE": str(home / "cache"),
+        "PIP_DISABLE_PIP_VERSION_CHECK": "1",
+        "OMP_NUM_THREADS": "1",
+    }
+
+
+def shell(command: str, folder: Path, environment: dict[str, str]) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        shlex.split(command), cwd=folder, env=environment, capture_output=True, text=True, check=False
+    )
+
+
+QUICK = "--set recipe.epochs=2 --limit 50"
+RUN = {
+    "attack": f"cwbench run --defense standard --attack mine {QUICK}",
+    "defense": f"cwbench run --defense mine --attack fgsm {QUICK}",
+    "dataset": f"cwbench run --defense standard --attack fgsm --dataset mine {QUICK}",
+    "backbone": f"cwbench run --defense standard --attack fgsm --backbone mine {QUICK}",
+}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_four_commands_from_an_empty_folder(kind, environment, tmp_path):
+    commands = [
+        (f"cwbench plugins new mine --kind {kind}", tmp_path),
+        ("pip install -q -e .", tmp_path / "cwbench-mine"),
+        ("cwbench plugins check mine", tmp_path / "cwbench-mine"),
+        (RUN[kind], tmp_path / "cwbench-mine"),
+    ]
+    for command, folder in commands:
+        done = shell(command, folder, environment)
+        assert done.returncode == 0, f"{command}: {done.stdout}{done.stderr}"
+    assert list((tmp_path / "cwbench-mine" / "runs").glob("*/report.json"))
+    if kind == "attack":  # the test is the same for each kind, and so is what it calls
+        tests = shell("python -m pytest -q -p no:cacheprovider tests", tmp_path / "cwbench-mine", environment)
+        assert tests.returncode == 0, tests.stdout + tests.stderr
+    lines = (tmp_path / "cwbench-mine" / "cwbench_mine.py").read_text(encoding="utf-8").splitlines()
+    assert len(lines) < 40
+    assert shell("pip uninstall -q -y cwbench-mine", tmp_path, environment).returncode == 0
+
+
+def test_a_check_says_in_words_what_is_wrong(environment, tmp_path):
+    folder = create("leaky", "attack", tmp_path)
+    module = folder / "cwbench_leaky.py"
+    module.write_text(module.read_text(encoding="utf-8").replace("        return best", "        return best + 1"))
+    assert shell("pip install -q -e .", folder, environment).returncode == 0
+    done = shell("cwbench plugins check leaky", folder, environment)
+    shutil.rmtree(folder)
+    assert (done.returncode, done.stderr.count("\n")) == (2, 1)
+    assert "leaky: perturb left the ball or the box by" in done.stderr
+    assert "Traceback" not in done.stderr
+    gone = shell("cwbench plugins", tmp_path, environment)
+    assert "import of cwbench_leaky failed: it needs the module cwbench_leaky, which is not installed" in gone.stdout
+    assert shell("pip uninstall -q -y cwbench-leaky", tmp_path, environment).returncode == 0
+
+
+@pytest.mark.parametrize("name", ["", "Mine", "my attack", "../up", "/absolute", "a--b", "-a", "a-", "clean", "ä"])
+def test_a_name_that_is_none_is_refused(name, tmp_path):
+    with pytest.raises(CwbenchError, match="is no name for a plugin"):
+        create(name, "attack", tmp_path)
+    assert not list(tmp_path.iterdir())
+
+
+def test_what_exists_is_left_alone(tmp_path):
+    with pytest.raises(CwbenchError, match="the attack 'pgd' exists already, from cwbench"):
+        create("pgd", "attack", tmp_path)
+    created = create("mine", "attack", tmp_path)
+    before = {path: path.read_bytes() for path in created.rglob("*") if path.is_file()}
+    with pytest.raises(CwbenchError, match="exists already"):
+        create("mine", "defense", tmp_path)
+    assert {path: path.read_bytes() for path in created.rglob("*") if path.is_file()} == before
+
+
+@pytest.mark.parametrize("name", ["7", "list", "attack", "class", "a-b-3"])
+def test_any_good_name_makes_a_module_that_compiles(name, tmp_path):
+    for kind in KINDS:
+        folder = create(name, kind, tmp_path / kind)
+        for module in folder.rglob("*.py"):
+            compile(module.read_text(encoding="utf-8"), module.name, "exec")
