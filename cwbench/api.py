@@ -124,6 +124,9 @@ class Loss:
     before_step: Callable[[], None] | None = None
     """Called when the gradient is there and before the optimiser's step: for a loss that is taken at other weights than
     those that are stepped from, and that puts those back here, such as adversarial weight perturbation."""
+    tally: Mapping[str, Tensor] | None = None
+    """Counts or sums over the batch, such as examples that are right per class. They are added up over an epoch, and
+    the defense finds them in ``Progress.tally`` when the next one begins."""
 
 
 class Examples(ABC):
@@ -252,6 +255,8 @@ class Progress:
     """The threat of the run, at its full radius."""
     attack: Inner | None = None
     """Steps and step size of the attack that networks are to be judged by between epochs: the dataset's."""
+    tally: Mapping[str, Tensor] = field(default_factory=dict)
+    """What ``Loss.tally`` of the last epoch adds up to, float32 on the CPU; empty before the first."""
     streams: Streams | None = None
     """Random numbers of this moment: the same at each epoch, so that epochs are compared and not their luck."""
 

@@ -1,11 +1,12 @@
 """The contract of defenses."""
 
 import json
+from dataclasses import replace
 
 import torch
 from torch import Tensor
 
-from cwbench.api import Batch, Defense, Loss, Progress, Task
+from cwbench.api import Batch, Defense, Loss, Progress, Task, TensorExamples
 from cwbench.model import Classifier, modules
 from cwbench.randomness import BatchStreams
 from cwbench.recipe import Inner
@@ -27,11 +28,16 @@ def check_defense(defense: Defense) -> None:
     state = defense.prepare(Task(tuple("abcde"), len(given.x), epochs=2))
     _check_json(defense, state)
     model.train()
-    state = defense.epoch_begin(state, Progress(model, epoch=1, epochs=2))
+    held_out = TensorExamples(given.x, given.y)
+    begin = Progress(model, 1, 2, held_out, make_threat("Linf", "8/255"), INNER, streams=BatchStreams.of(0, "begin"))
+    state = defense.epoch_begin(state, begin)
+    _check_json(defense, state)
     first = _loss(defense, model, given.x, given.y, state)
     if not isinstance(first, Loss) or first.total.dim() or not first.total.isfinite():
         broken(defense, "loss must return a Loss whose total is one finite number")
     first.total.backward()
+    if first.before_step:
+        first.before_step()
     if any(parameter.grad is None for parameter in model.parameters()):
         broken(defense, "a weight gets no gradient from the loss")
     model.zero_grad(set_to_none=True)
@@ -42,11 +48,22 @@ def check_defense(defense: Defense) -> None:
             module.num_batches_tracked = None
     model.train()
     with untouched(defense, model=model, x=given.x, y=given.y):
-        second = _loss(defense, model, given.x, given.y, state)
-    again = _loss(defense, model, given.x, given.y, state)
+        second = _taken_back(_loss(defense, model, given.x, given.y, state))
+    again = _taken_back(_loss(defense, model, given.x, given.y, state))
     if not torch.equal(second.total, again.total):
         broken(defense, "the same call gave another loss; draw every random number from streams")
-    _check_json(defense, defense.epoch_begin(state, Progress(model, epoch=2, epochs=2)))
+    tally = {name: counted.detach().float() for name, counted in (first.tally or {}).items()}
+    state = defense.epoch_begin(state, replace(begin, epoch=2, tally=tally))
+    _check_json(defense, state)
+    if not isinstance(defense.averages(state, replace(begin, epoch=2, tally=tally)), bool):
+        broken(defense, "averages must return True or False")
+
+
+def _taken_back(loss: Loss) -> Loss:
+    """Return a loss after what would come before the optimiser's step: weights are back where they were."""
+    if loss.before_step:
+        loss.before_step()
+    return loss
 
 
 def _loss(defense: Defense, model: Classifier, x: Tensor, y: Tensor, state: object) -> Loss:

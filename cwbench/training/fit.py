@@ -89,6 +89,8 @@ class Training:
     scores: list[float] = field(default_factory=list)
     """Robust accuracy on the held-out part after each epoch, where there is one."""
     judged: _Judged = field(default_factory=_Judged)
+    tally: dict[str, Tensor] = field(default_factory=dict)
+    """What the defense counted in the last epoch."""
 
     @classmethod
     def begun(cls, job: Job, store: Store, team: Team, partial: Partial | None) -> "Training":
@@ -120,6 +122,7 @@ class Training:
         restore(self.optimizer, _below("optimizer.", tensors))
         on_device = {name: tensor.to(self.job.device) for name, tensor in _below("average.", tensors).items()}
         self.average.tensors, self.average.taken = on_device, content["averaged"]
+        self.tally = dict(_below("tally.", tensors))
         self.judged = _Judged(content["judged_epoch"], _below("judged.", tensors), content["judged_state"])
         self.state, self.epoch = content["state"], content["epoch"]
         self.losses, self.curves, self.scores = content["losses"], content["curves"], content["scores"]
@@ -132,6 +135,7 @@ class Training:
             **_above("optimizer.", state_of(self.optimizer)),
             **_above("average.", self.average.tensors),
             **_above("judged.", self.judged.weights),
+            **_above("tally.", self.tally),
             **({} if labels is None else {"pseudo_labels": labels}),
         }
         content = {
@@ -197,6 +201,7 @@ class Training:
         streams = BatchStreams.of(job.seed, "epoch", self.epoch)
         count = self.batches.count(self.epoch)
         losses = torch.zeros(count, device=job.device)
+        self.tally = {}
         self.model.train()
         with ExitStack() as stack:
             # A network with dropout draws from the global generator: it is seeded here and put back afterwards.
@@ -215,6 +220,8 @@ class Training:
         statistics = running_statistics(self.model)
         self.team.average(statistics.values())
         self.team.average(self.average.tensors[name] for name in statistics if name in self.average.tensors)
+        self.team.average(self.tally.values())
+        self.tally = {name: tensor.cpu() * self.team.size for name, tensor in self.tally.items()}
         self.epoch += 1
         self.losses.append(float(losses.mean()))
         if self.average.wants(self.epoch) and job.defense.averages(self.state, self._progress(self.epoch)):
@@ -230,6 +237,7 @@ class Training:
             held_out=job.data.held_out,
             threat=job.threat,
             attack=job.selection_attack,
+            tally=self.tally,
             streams=BatchStreams.of(job.seed, "between epochs"),
         )
 
@@ -256,6 +264,9 @@ class Training:
             torch.nn.utils.clip_grad_norm_(self.model.parameters(), recipe.clip_norm)
         self.optimizer.step()
         self.average.after_step(self.model)
+        for name, counted in (found.tally or {}).items():
+            own = counted.detach().float()
+            self.tally[name] = self.tally[name] + own if name in self.tally else own
         mean = found.total.detach().float().clone()
         self.team.average([mean], weight)
         return mean
