@@ -79,10 +79,9 @@ def locate(uri: str, backbone: PluginSpec | None, store: Store) -> Located:
         if backbone is None:
             raise CwbenchError(f"{uri} does not say which network it is for", "name it with --backbone NAME")
         return Located(uri, None)
-    stored = store.opened(uri) if scheme in (None, "hf") else None
     if backbone is not None:
         raise CwbenchError(f"--backbone: {uri} says itself which network it is for", "leave it out")
-    return Located(uri, stored)
+    return Located(uri, store.opened(uri) if scheme in (None, "hf") else None)
 
 
 def opened(
