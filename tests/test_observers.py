@@ -135,7 +135,13 @@ def test_ctrl_c_in_an_observer_is_still_ctrl_c(install, tmp_path):
 def test_what_an_observer_prints_is_not_in_the_json(install, tmp_path):
     install("failing", FAILING.format(error="ValueError('late')"))
     done = subprocess.run(
-        [sys.executable, "-m", "cwbench", "run", *"--defense standard --attack fgsm --json --limit 20".split()],
+        [
+            sys.executable,
+            "-m",
+            "cwbench",
+            "run",
+            *["--defense", "standard", "--attack", "fgsm", "--json", "--limit", "20"],
+        ],
         cwd=tmp_path,
         env={**os.environ, "PYTHONPATH": str(tmp_path)},
         capture_output=True,
