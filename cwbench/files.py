@@ -48,6 +48,10 @@ def write_new(path: Path, content: bytes) -> None:
     draft = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        reason = error.strerror or error
+        raise CwbenchError(f"cannot write {path}: {reason}", "something is in the place of its folder") from None
+    try:
         with draft.open("xb") as file:
             file.write(content)
             file.flush()

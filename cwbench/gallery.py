@@ -1,17 +1,19 @@
 """The adversarial examples of an evaluation, kept chunk by chunk as they are made."""
 
 import shutil
-from collections.abc import Sequence
-from contextlib import suppress
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, final
 
 import numpy as np
+from filelock import FileLock, Timeout
 from safetensors import safe_open
 from safetensors.numpy import save
 
 from cwbench import digest
+from cwbench.errors import CwbenchError
 from cwbench.files import write_atomically
 
 Array = np.ndarray[Any, Any]
@@ -44,9 +46,31 @@ class Gallery:
         Raises:
             CwbenchError: the folder is not writable or the disk is full.
         """
-        self.folder.mkdir(parents=True, exist_ok=True)
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise CwbenchError(f"cannot write into {self.folder}: {error.strerror}", "CWBENCH_CACHE names it") from None
         tensors: dict[str, Array] = {"ids": ids.astype(np.int64), "x": np.ascontiguousarray(x, dtype=np.float32)}
         write_atomically(self._path(label, number), save(tensors))
+
+    @contextmanager
+    def held(self) -> Iterator[None]:
+        """Keep other processes that make the same evaluation away: the files are moved to the first report.
+
+        Raises:
+            CwbenchError: another one is making it, or the folder is not writable.
+        """
+        lock = self.folder.with_name(f"{self.folder.name}.lock")
+        try:
+            lock.parent.mkdir(parents=True, exist_ok=True)
+            with FileLock(lock, timeout=0):
+                yield
+        except Timeout:
+            raise CwbenchError(
+                "another process is saving the examples of the same run", "wait for it, or leave --save-examples out"
+            ) from None
+        except OSError as error:
+            raise CwbenchError(f"cannot write {lock}: {error.strerror or error}", "CWBENCH_CACHE names it") from None
 
     def holds(self, label: str, number: int) -> bool:
         """Tell whether a chunk was kept."""

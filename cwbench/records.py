@@ -264,10 +264,10 @@ class Provenance(Closed):
     platform: str
     device: str
     device_name: str
-    threads: Annotated[int, Field(ge=1)]
+    threads: Annotated[int, Field(ge=1, le=1_000_000)]
     """PyTorch threads on the CPU: sums are rounded in another order with another number of them."""
     seed: Count
-    batch_size: Annotated[int, Field(ge=1)]
+    batch_size: Annotated[int, Field(ge=1, le=1_000_000_000)]
     """The one asked for, or what memory allowed."""
     precision: Literal["fp32", "bf16"] = "fp32"
     """What attacks searched in; the verdict is always fp32."""

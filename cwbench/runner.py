@@ -1,6 +1,7 @@
 """The way through the house: spec → plan → checkpoint → outcomes → report."""
 
 from collections.abc import Mapping
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -165,46 +166,47 @@ def _reported(
 
     evaluation = store.root.parent / "evaluations" / _evaluation_digest(plan, subject.identity, test, substitutes, team)
     journal, gallery = Journal(evaluation), _gallery(plan, evaluation, out)
-    outcomes = evaluate_together(
-        subject.model,
-        test,
-        plan.attacks,
-        ids=data.chosen_rows(test.labels, plan.limit),
-        classes=classes,
-        threat=plan.threat,
-        settings=Settings(
-            seed=plan.seed,
+    with gallery.held() if gallery else nullcontext():
+        outcomes = evaluate_together(
+            subject.model,
+            test,
+            plan.attacks,
+            ids=data.chosen_rows(test.labels, plan.limit),
+            classes=classes,
+            threat=plan.threat,
+            settings=Settings(
+                seed=plan.seed,
+                device=plan.device,
+                batch_size=plan.batch_size,
+                precision=plan.precision,
+                cascade=plan.cascade,
+                journal=journal,
+                gallery=gallery,
+                substitutes=substitutes,
+                watch=watch if team.size == 1 else None,
+            ),
+            team=team,
+        )
+        if team.size > 1:  # each process has seen a part: only now are an attack's counts whole
+            for outcome in outcomes.attacks:
+                watch(outcome, outcomes.labels, outcomes.clean)
+        content, predictions = sidecar.encode(columns(outcomes))
+        report = report_of(
+            outcomes,
+            subject=subject.name,
+            dataset=dataset_record(plan.dataset, test, plan.registry, plan.limit),
+            threat=plan.threat,
+            registry=plan.registry,
             device=plan.device,
-            batch_size=plan.batch_size,
-            precision=plan.precision,
-            cascade=plan.cascade,
-            journal=journal,
-            gallery=gallery,
-            substitutes=substitutes,
-            watch=watch if team.size == 1 else None,
-        ),
-        team=team,
-    )
-    if team.size > 1:  # each process has seen a part: only now are an attack's counts whole
-        for outcome in outcomes.attacks:
-            watch(outcome, outcomes.labels, outcomes.clean)
-    content, predictions = sidecar.encode(columns(outcomes))
-    report = report_of(
-        outcomes,
-        subject=subject.name,
-        dataset=dataset_record(plan.dataset, test, plan.registry, plan.limit),
-        threat=plan.threat,
-        registry=plan.registry,
-        device=plan.device,
-        seed=plan.seed,
-        defense=subject.defense,
-        backbone=subject.backbone,
-        training=subject.training,
-        source=subject.source,
-        predictions=predictions if out else None,
-        examples=gallery.files() if gallery else (),
-    )
-    path = write_run(report, content, out, gallery) if out and team.leads else None
+            seed=plan.seed,
+            defense=subject.defense,
+            backbone=subject.backbone,
+            training=subject.training,
+            source=subject.source,
+            predictions=predictions if out else None,
+            examples=gallery.files() if gallery else (),
+        )
+        path = write_run(report, content, out, gallery) if out and team.leads else None
     journal.close()
     observers.tell("cwbench_report_written", run=started, report=report, path=path)
     return report, path

@@ -125,6 +125,7 @@ def read_examples(folder: Path, saved: SavedExamples) -> tuple[Ints, Images]:
         ids, x = tensors["ids"], tensors["x"]
     except (SafetensorError, KeyError, ValueError) as error:
         raise CwbenchError(f"{path} is damaged: {error}") from None
-    if ids.dtype != np.int64 or ids.shape != (saved.n,) or x.dtype != np.float32 or len(x) != saved.n:
+    fits = ids.dtype == np.int64 and ids.shape == (saved.n,) and x.dtype == np.float32 and x.shape[:1] == (saved.n,)
+    if not fits or not saved.n:
         raise CwbenchError(f"{path} does not hold {saved.n} examples")
     return ids, x

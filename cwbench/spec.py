@@ -128,7 +128,7 @@ class RunSpec(BaseModel):
     limit: Annotated[int, Field(ge=1)] | None = None
     """Judge this many test examples only, evenly over the classes."""
     device: str = "auto"
-    batch_size: Annotated[int, Field(ge=1)] | Literal["auto"] = "auto"
+    batch_size: Annotated[int, Field(ge=1, le=1_000_000_000)] | Literal["auto"] = "auto"
     """Examples in one forward pass of the evaluation."""
     precision: Literal["auto", "fp32", "bf16"] = "auto"
     """What attacks search in; the verdict is always fp32. ``auto`` takes bf16 where it is measured to be faster and no

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 import torch
@@ -13,6 +13,7 @@ from torch import Tensor
 from cwbench import data, sidecar
 from cwbench.api import Attack, Dataset, Examples
 from cwbench.checkpoints import Checkpoint, Store
+from cwbench.claims import check_attacks, check_split, check_training
 from cwbench.errors import CwbenchError
 from cwbench.evaluation import Settings, Substitute, evaluate
 from cwbench.exact import ROUNDING
@@ -81,7 +82,11 @@ def verify(
         raise CwbenchError(f"the predictions of {path} do not lie beside it", "give the report in its run's own folder")
     # Looked for before the data are read: most often it is the checkpoint that is not here.
     found = _checkpoint(report, store, checkpoint) if report.training else None
+    check_attacks(report, registry)
+    if found:
+        check_training(report, found, registry)
     dataset, test = _test_split(report, registry, root)
+    check_split(report, columns, dataset, test)
     if found:
         model: Model = rebuilt(found, registry, device).model
     else:
@@ -111,7 +116,7 @@ class _Subject:
 
 
 def _checkpoint(report: Report, store: Store, named: str | None) -> Checkpoint:
-    """Return the checkpoint that a report names, and refuse another, or one of another training than it claims."""
+    """Return the checkpoint that a report names, and refuse another."""
     assert report.training  # noqa: S101 - the caller looked
     key = report.training.checkpoint
     found = store.opened(named) if named else store.find(key)
@@ -122,14 +127,6 @@ def _checkpoint(report: Report, store: Store, named: str | None) -> Checkpoint:
         )
     if found.digest != key:
         raise CwbenchError(f"the report is about checkpoint {key[:12]}, and this is {found.digest[:12]}")
-    recipe = {"recipe": report.training.recipe, "dataset": report.dataset.name}
-    claimed = recipe | {kind: record and [record.name, record.fields] for kind, record in _parts(report).items()}
-    identity = found.identity
-    true = {"recipe": identity["recipe"], "dataset": identity["dataset"]["name"]}
-    true |= {kind: [identity[kind]["name"], identity[kind]["fields"]] for kind in _parts(report)}
-    wrong = [name for name in claimed if claimed[name] != true[name]]
-    if wrong:
-        raise CwbenchError(f"{wrong[0]}: the report says another one than its checkpoint {key[:12]}")
     return found
 
 
@@ -161,18 +158,10 @@ def _foreign(
     return found.model
 
 
-def _parts(report: Report) -> dict[str, Any]:
-    return {"defense": report.defense, "backbone": report.backbone}
-
-
 def _test_split(report: Report, registry: Registry, root: Path | None) -> tuple[Dataset, Examples]:
     name = report.dataset.name
     dataset = validated(registry.dataset(name), report.dataset.fields, f"dataset {name}")
-    test = data.open_split(dataset, "test", root)
-    found = data.digest(test)
-    if found != report.dataset.digest:
-        raise CwbenchError(f"dataset.digest: {name} here has {found[:12]}, the report {report.dataset.digest[:12]}")
-    return dataset, test
+    return dataset, data.open_split(dataset, "test", root)
 
 
 def _by_examples(subject: _Subject, folder: Path) -> Verified:

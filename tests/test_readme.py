@@ -32,7 +32,7 @@ def test_every_example_of_run_runs(readme, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     lines = [line for block in blocks(readme, "") for line in block.splitlines() if line.startswith("cwbench run")]
     commands = [shlex.split(line, comments=True)[1:] for line in lines]
-    elsewhere = re.compile(r"DIR|POOL|run\.yaml|cifar10")
+    elsewhere = re.compile(r"DIR|POOL|run\.yaml|cifar10|USER")
     commands = [command for command in commands if not elsewhere.search(" ".join(command))]
     assert len(commands) == 4
     for command in commands:

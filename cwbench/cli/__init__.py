@@ -43,7 +43,10 @@ def main() -> None:
     try:
         app()
     except CwbenchError as error:
-        typer.echo(f"cwbench: {error}", err=True)
+        from cwbench.tables import plain
+
+        # Reports and files of others name things as they like: nothing of them may steer a terminal or make a new line.
+        typer.echo(f"cwbench: {plain(error, 'terminal')}", err=True)
         sys.exit(2)
     except SystemExit as stop:
         if stop.code == INTERRUPTED:  # Typer turns ctrl-C into this, silently

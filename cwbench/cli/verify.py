@@ -29,12 +29,15 @@ def verify(
     from cwbench import __version__
     from cwbench.checkpoints import Store
     from cwbench.leaderboard.place import Place, entry_id
-    from cwbench.leaderboard.verification import Verification, record
+    from cwbench.leaderboard.verification import Verification, record, require_entry
     from cwbench.plan import choose_device, data_root
     from cwbench.registry import installed
+    from cwbench.report import read_report
     from cwbench.verify import verify as verified
 
     place = Place.existing(board) if board else None
+    if place:
+        require_entry(read_report(report), place)
     found = verified(
         report,
         registry=installed(),

@@ -1,9 +1,11 @@
 """Where a board's files lie."""
 
+import os
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NoReturn
 
 from cwbench import digest
 from cwbench.errors import CwbenchError
@@ -52,11 +54,15 @@ class Place:
 
     def files(self) -> Iterator[Path]:
         """Yield everything that lies where entries do, in order; drafts of writers at work are hidden files."""
-        yield from sorted(
-            path
-            for path in self.entries.rglob("*")
-            if (path.is_symlink() or not path.is_dir()) and not path.name.startswith(".")
-        )
+        found = []
+        for folder, folders, files in os.walk(self.entries, onerror=_unreadable):
+            links = [name for name in folders if (Path(folder) / name).is_symlink()]
+            found += [Path(folder) / name for name in (*files, *links) if not name.startswith(".")]
+        yield from sorted(found)
+
+
+def _unreadable(error: OSError) -> NoReturn:
+    raise CwbenchError(f"cannot read {error.filename}: {error.strerror}", "a board is read whole or not at all")
 
 
 def threat_folder(report: Report) -> str:
@@ -78,7 +84,10 @@ def entry_id(report: Report) -> str:
         "subject": None if report.training else report.subject,
         "data": report.dataset.digest,
         "threat": [report.threat.norm, report.threat.eps.value],
-        "attacks": [[attack.label, attack.attack.fields, attack.substitute] for attack in report.attacks],
+        "attacks": [
+            [attack.label, attack.attack.fields, attack.substitute]
+            for attack in sorted(report.attacks, key=lambda attack: attack.label)
+        ],
         "seed": report.provenance.seed,
     }
     return digest.of_json(content)[:ID_LENGTH]

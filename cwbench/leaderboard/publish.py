@@ -31,7 +31,8 @@ def building(place: Place) -> Iterator[None]:
     except Timeout:
         raise CwbenchError(f"another process is building {place.root}", "wait for it, or end it") from None
     except OSError as error:
-        raise CwbenchError(f"cannot write into {place.root}: {error.strerror}", "is it read-only?") from None
+        where = error.filename or place.root
+        raise CwbenchError(f"cannot use {where}: {error.strerror}", "may it be read and written?") from None
 
 
 def recover(place: Place) -> None:
@@ -51,6 +52,8 @@ def put(place: Place, files: Mapping[str, bytes]) -> bool:
         return False
     for left in place.root.glob(f"{NEXT}-*"):  # of a killed build: whoever holds the lock is alone
         shutil.rmtree(left)
+    for name in files:  # before anything decides: what cannot be replaced would be in the way of every later command
+        _require_replaceable(place.root / name)
     draft = place.root / f"{NEXT}-{secrets.token_hex(4)}"
     for name, content in files.items():
         (draft / name).parent.mkdir(parents=True, exist_ok=True)
@@ -61,6 +64,20 @@ def put(place: Place, files: Mapping[str, bytes]) -> bool:
     draft.rename(place.root / NEXT)
     _finish(place)
     return True
+
+
+def _require_replaceable(path: Path) -> None:
+    """Check that a file can be written where one may be already.
+
+    Raises:
+        CwbenchError: a folder is in its place, or a file or a closed folder in that of its folder.
+    """
+    folder = path.parent
+    blocked = path if path.is_dir() else next((part for part in (folder, *folder.parents) if part.exists()), folder)
+    if path.is_dir() or not blocked.is_dir() or not os.access(blocked, os.W_OK):
+        raise CwbenchError(
+            f"{blocked} is in the way of {path.name}, or read-only", "move it aside, or make it writable"
+        )
 
 
 def _finish(place: Place) -> None:

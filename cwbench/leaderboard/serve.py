@@ -1,9 +1,11 @@
 """The page on 127.0.0.1, for those whose browser does not open files."""
 
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
 
 from cwbench.errors import CwbenchError
 from cwbench.leaderboard.place import PAGE, Place
@@ -32,8 +34,15 @@ def serving(place: Place, port: int) -> Iterator[ThreadingHTTPServer]:
     if not (place.root / PAGE).is_file():
         raise CwbenchError(f"{place.root} is not built yet", "cwbench leaderboard build")
     try:
-        server = ThreadingHTTPServer(("127.0.0.1", port), partial(_Quiet, directory=str(site)))
+        server = _Server(("127.0.0.1", port), partial(_Quiet, directory=str(site)))
     except OSError as error:
         raise CwbenchError(f"port {port} cannot be served: {error.strerror}", "choose another with --port") from None
     with server:
         yield server
+
+
+class _Server(ThreadingHTTPServer):
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """Say nothing of a browser that leaves in the middle of the page."""
+        if not isinstance(sys.exception(), ConnectionError):
+            super().handle_error(request, client_address)

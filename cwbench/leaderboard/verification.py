@@ -10,7 +10,7 @@ from cwbench.errors import CwbenchError
 from cwbench.files import write_atomically
 from cwbench.leaderboard.place import Place, entry_id
 from cwbench.records import Closed, Count, Sha256
-from cwbench.report import Report
+from cwbench.report import Report, read_report
 
 Means = Literal["examples", "sample"]
 
@@ -36,14 +36,29 @@ class Verification(Closed):
     torch: str
 
 
+def require_entry(report: Report, place: Place) -> None:
+    """Check that a report is an entry of a board: this one, not another run of the same training and attacks.
+
+    Raises:
+        CwbenchError: it is none.
+    """
+    path = place.path(report)
+    if report.digest is None or not path.is_file():
+        raise CwbenchError(f"the report is no entry of {place.root}", "cwbench leaderboard submit makes it one")
+    if read_report(path).digest != report.digest:
+        raise CwbenchError(
+            f"the entry {path.relative_to(place.root)} is another report of the same training and attacks",
+            "verify the report that was submitted",
+        )
+
+
 def record(verification: Verification, report: Report, place: Place) -> Path:
     """Write a verification onto a board where its report is an entry; return its file.
 
     Raises:
         CwbenchError: the report is no entry of the board, or the folder is not writable.
     """
-    if not place.path(report).is_file():
-        raise CwbenchError(f"the report is no entry of {place.root}", "cwbench leaderboard submit makes it one")
+    require_entry(report, place)
     path = place.verifications / f"{entry_id(report)}.json"
     try:
         path.parent.mkdir(exist_ok=True)
@@ -57,8 +72,11 @@ def read_verifications(place: Place) -> tuple[dict[str, Verification], list[Cwbe
     """Return the verifications of a board by entry, and a complaint for each file that is none."""
     found: dict[str, Verification] = {}
     problems = []
-    paths = place.verifications.glob("*") if place.verifications.is_dir() else ()
-    for path in sorted(path for path in paths if not path.name.startswith(".")):
+    try:
+        paths = sorted(place.verifications.iterdir()) if place.verifications.exists() else []
+    except OSError as error:
+        return {}, [CwbenchError(f"cannot read {place.verifications}: {error.strerror}")]
+    for path in (path for path in paths if not path.name.startswith(".")):
         name = path.relative_to(place.root).as_posix()
         try:
             verification = Verification.model_validate_json(path.read_bytes(), strict=True)
@@ -67,7 +85,7 @@ def read_verifications(place: Place) -> tuple[dict[str, Verification], list[Cwbe
             found[verification.entry] = verification
         except ValidationError as error:
             first = error.errors()[0]
-            problems.append(CwbenchError(f"{name}: {'.'.join(map(str, first['loc']))}: {first['msg']}"))
+            problems.append(CwbenchError(f"{name}: {'.'.join(map(str, first['loc'])) or 'content'}: {first['msg']}"))
         except OSError as error:
             problems.append(CwbenchError(f"{name}: cannot be read: {error.strerror}"))
         except CwbenchError as error:

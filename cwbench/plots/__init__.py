@@ -3,7 +3,7 @@
 import io
 import re
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import matplotlib as mpl
@@ -23,11 +23,12 @@ DPI = 150
 def figures(report: Report) -> Iterator[tuple[str, Figure]]:
     """Yield name and figure of everything that the report has numbers for."""
     yield "classes", class_bars(report)
-    for name in ("clean", *report.labels()):
-        yield f"confusion-{_file_name(name)}", confusion_matrix(report, name)
+    names = _file_names(["clean", *report.labels()])
+    for name, file in names.items():
+        yield f"confusion-{file}", confusion_matrix(report, name)
     for attack in report.attacks:
         if attack.eps_curve:
-            yield f"eps-{_file_name(attack.label)}", eps_curves(report, attack.label)
+            yield f"eps-{names[attack.label]}", eps_curves(report, attack.label)
     if report.training and report.training.curves:
         yield "epochs", epoch_curves(report)
 
@@ -53,6 +54,16 @@ def write_figures(report: Report, folder: Path) -> list[Path]:
                 write_atomically(path, content.getvalue())
                 written.append(path)
     return written
+
+
+def _file_names(labels: Sequence[str]) -> dict[str, str]:
+    """Return a name for the file of each label; those that would share one get a number."""
+    names: dict[str, str] = {}
+    for label in labels:
+        plain = _file_name(label)
+        taken = sum(_file_name(other) == plain for other in names)
+        names[label] = f"{plain}-{taken + 1}" if taken else plain
+    return names
 
 
 def _file_name(label: str) -> str:

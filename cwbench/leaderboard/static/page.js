@@ -275,12 +275,12 @@ const missing = (text) => {
 };
 
 function entryView(id, under) {
-  const entry = entries[id];
+  const entry = Object.hasOwn(entries, id) ? entries[id] : undefined;
   if (!entry) return missing(`There is no entry ${id}.`);
   const table = tables[entry.table],
     row = table.rows[entry.row],
     conditions = Object.keys(entry.correct);
-  if (!entry.correct[under]) under = WORST;
+  if (!Object.hasOwn(entry.correct, under)) under = WORST;
   const title = heading(`${row.subject} on ${table.dataset}, ${table.norm} eps ${entry.eps}, seed ${entry.seed}`);
   const seeds = row.entries.map((other, index) =>
     other === id
@@ -530,7 +530,7 @@ function origin(entry, row) {
 }
 
 function compareView(ids, under) {
-  const [a, b] = ids.map((id) => entries[id]);
+  const [a, b] = ids.map((id) => (Object.hasOwn(entries, id) ? entries[id] : undefined));
   if (!a || !b || a === b) return missing("A comparison needs two entries.");
   if (a.table !== b.table)
     return missing("These two were judged on other data, under another threat or suite: they cannot be compared.");
