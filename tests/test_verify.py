@@ -10,8 +10,10 @@ from safetensors.numpy import load_file, save_file
 
 import cwbench
 from cwbench import digest, sidecar
+from cwbench.claims import check_split
 from cwbench.cli import main
 from cwbench.datasets.digits import Digits
+from cwbench.gallery import Gallery
 from cwbench.report import read_report
 
 ATTACKS = ["pgd:steps=5", "cw:iterations=20,searches=2", "transfer:steps=3"]
@@ -195,3 +197,52 @@ def test_a_board_records_what_was_verified(saved, verify, tmp_path):
     assert (code, "the report is no entry of" in errors) == (2, True)
     code, _, errors = verify(saved, "--board", tmp_path / "nowhere")
     assert (code, "there is no board at" in errors) == (2, True)
+
+
+def test_labels_that_are_not_those_of_the_data_are_refused(saved, tmp_path):
+    report, dataset = read_report(saved), Digits()
+    columns = load_file(saved.parent / sidecar.FILE)
+    test = dataset.load("test", None)
+    check_split(report, columns, dataset, test)
+    wrong = columns | {"labels": (columns["labels"] + 1) % 10}
+    with pytest.raises(cwbench.CwbenchError, match="has another label than in digits"):
+        check_split(report, wrong, dataset, test)
+    with pytest.raises(cwbench.CwbenchError, match="there is no example 10000000 among 899"):
+        check_split(report, columns | {"ids": columns["ids"] + 10**7}, dataset, test)
+    whole = report.model_copy(update={"dataset": report.dataset.model_copy(update={"limit": None})})
+    with pytest.raises(cwbench.CwbenchError, match="40 of 899 examples were judged, and no limit is told"):
+        check_split(whole, columns, dataset, test)
+
+
+TOLD = {
+    "subject": lambda c: c.update(subject="trades (robust, checked)"),
+    "provenance.seed": lambda c: c["provenance"].update(seed=10**12),
+    "training.losses": lambda c: c["training"].update(losses=[0.0] * len(c["training"]["losses"])),
+    "training.data": lambda c: c["training"]["data"].update(kind="labelled", description="a million images"),
+    "pgd:steps=5: the report says decision access": lambda c: c["attacks"][0].update(access="decision"),
+    "dataset.classes": lambda c: c["dataset"]["classes"].__setitem__(3, "three"),
+    "dataset.n_available": lambda c: c["dataset"].update(n_available=10**9),
+}
+
+
+@pytest.mark.parametrize("claim", TOLD)
+def test_what_a_report_says_of_checkpoint_and_data_is_held_against_them(claim, saved, tmp_path, verify):
+    path = copied(saved, tmp_path, TOLD[claim])
+    code, _, errors = verify(path)
+    assert (code, errors.count("\n")) == (2, 1)
+    assert claim in errors
+
+
+def test_the_subject_may_be_spelt_as_the_user_did(tmp_path, verify):
+    cwbench.run("trades:beta=6", ["fgsm"], out=tmp_path, limit=20, set={"recipe.epochs": 2})
+    (path,) = tmp_path.glob("*/report.json")
+    assert verify(path)[0] == 0
+
+
+def test_two_runs_that_save_the_same_examples_do_not_share_a_folder(tmp_path):
+    gallery = Gallery(tmp_path / "cache" / "evaluation-examples", ["pgd"])
+    other = Gallery(tmp_path / "cache" / "evaluation-examples", ["pgd"])
+    with gallery.held(), pytest.raises(cwbench.CwbenchError, match="another process is saving"), other.held():
+        pass
+    with other.held():
+        pass
