@@ -37,17 +37,20 @@ UNKNOWN = 2**31  # how many classes tensors may have before the model has said h
 
 
 def run(
-    defense: str | Defense | PluginSpec,
+    defense: str | Defense | PluginSpec | None = None,
     attacks: AttackLike | Sequence[AttackLike] = (),
-    dataset: str | Dataset | PluginSpec = "digits",
+    dataset: str | Dataset | PluginSpec | None = None,
     *,
+    checkpoint: str | None = None,
     backbone: str | Backbone | PluginSpec | None = None,
     out: Path | str | None = None,
     **options: Any,
 ) -> Report:
     """Train a defense, or take it from the cache, and judge it; the same as ``cwbench run``.
 
-    Plugins may be given as text (``"pgd:steps=50"``) or as objects, also of classes that no distribution provides.
+    Instead of a defense ``checkpoint`` may name what is to be judged: a digest, ``hf://user/repo``, or a file of
+    weights with ``backbone``. The dataset, if unset, is digits, or what one of cwbench's own checkpoints was trained
+    for. Plugins may be given as text (``"pgd:steps=50"``) or as objects, also of classes that no distribution provides.
     ``options`` are the other fields of :class:`cwbench.spec.RunSpec`: data, recipe, set, norm, eps, seed, limit,
     device, batch_size, precision, cascade, every. Without ``out`` nothing but the cached checkpoint is written.
 
@@ -57,11 +60,12 @@ def run(
     given = [dataset, defense, backbone, *_many(attacks)]
     registry = installed().including(*[item for item in given if isinstance(item, Plugin)])
     content = options | {
-        "defense": _spec(defense),
+        "checkpoint": checkpoint,
+        "defense": _spec(defense) if defense else None,
         "attacks": [_spec(attack) for attack in _many(attacks)],
-        "dataset": _spec(dataset),
         "backbone": _spec(backbone) if backbone else None,
     }
+    content |= {"dataset": _spec(dataset)} if dataset else {}
     spec = validated(RunSpec, content, "the run")
     report, _ = runner.run(spec, registry=registry, store=Store.default(), out=Path(out) if out else None)
     return report

@@ -12,6 +12,7 @@ from safetensors.torch import save_file
 from torch import nn
 from torchvision.models import resnet18 as torchvision_resnet18
 
+import cwbench
 from cwbench.backbones.digits_cnn import DigitsCNN
 from cwbench.backbones.mnist_cnn import MnistCNN
 from cwbench.backbones.resnet18 import ResNet18
@@ -286,6 +287,17 @@ def test_a_run_judges_the_file_and_says_so(model, tmp_path):
     assert (report.source.kind, report.source.uri) == ("file", "net.pt")  # no folder of this machine
     assert report.source.notes == ["weights are its entry state_dict", "prefix module. taken off the names"]
     assert path.is_file()
+
+
+def test_the_python_door_judges_checkpoints_too(model, tmp_path):
+    torch.save(model.state_dict(), tmp_path / "net.pt")
+    found = cwbench.run(checkpoint=str(tmp_path / "net.pt"), backbone="digits-cnn", attacks="fgsm", limit=30)
+    assert (found.subject, found.dataset.name) == ("net.pt", "digits")
+    trained = cwbench.run("standard", "fgsm", "digits", limit=30, set={"recipe.epochs": 1})
+    again = cwbench.run(checkpoint=trained.training.checkpoint, attacks="fgsm", limit=30)
+    assert again.confusion("fgsm") == trained.confusion("fgsm")
+    with pytest.raises(CwbenchError, match="neither a defense nor a checkpoint"):
+        cwbench.run(attacks="fgsm")
 
 
 BAD_RUNS = {
