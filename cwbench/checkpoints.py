@@ -5,9 +5,10 @@ from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import torch
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from safetensors import SafetensorError
 from safetensors.torch import load, load_file, save
 from torch import Tensor
@@ -29,6 +30,41 @@ FOREIGN = (".safetensors", ".pt", ".pth", ".ckpt", ".bin", ".tar")
 UNFINISHED = ".unfinished"
 SHORTEST = 8
 """Characters of a digest that are enough to name a checkpoint."""
+
+
+class _Open(BaseModel):
+    """A part of a description, as far as it is read; more may stand there."""
+
+    model_config = ConfigDict(extra="allow", strict=True)
+
+
+class _Part(_Open):
+    name: Annotated[str, Field(max_length=200)]
+    fields: dict[str, Any]
+
+
+class _Dataset(_Part):
+    classes: Annotated[list[str], Field(min_length=1, max_length=100_000)]
+    shape: Annotated[list[Annotated[int, Field(ge=1, le=10_000)]], Field(min_length=2, max_length=2)]
+
+
+class _Identity(_Open):
+    """What a checkpoint's identity must have for it to be built: whoever published it may have written anything."""
+
+    dataset: _Dataset
+    backbone: _Part
+    defense: _Part
+
+
+class _Clean(BaseModel):
+    """The clean accuracy that is published with a checkpoint."""
+
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+    dataset: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+    limit: Annotated[int, Field(ge=1)] | None
+    n: list[Annotated[int, Field(ge=0)]]
+    correct: list[Annotated[int, Field(ge=0)]]
 
 
 @dataclass(frozen=True)
@@ -236,9 +272,13 @@ def pulled(at: Address) -> Checkpoint:
             raise _DamagedError("cwbench did not write its config.json")
         if content["format"] != FORMAT:
             raise _DamagedError(f"it has format {content['format']} and this cwbench reads {FORMAT}: update cwbench")
-        return replace(checkpoint, published=Published(str(at), found.commit, content["clean"]))
+        _Identity.model_validate(content["identity"])
+        clean = _Clean.model_validate(content["clean"])
+        if {len(clean.n), len(clean.correct)} != {len(checkpoint.identity["dataset"]["classes"])}:
+            raise _DamagedError("its clean accuracy is of another number of classes")
+        return replace(checkpoint, published=Published(str(at), found.commit, clean.model_dump()))
     except (ValueError, KeyError, TypeError, _DamagedError) as error:
-        reason = f"{error} is missing" if isinstance(error, KeyError) else str(error)
+        reason = f"{error} is missing" if isinstance(error, KeyError) else _first(error)
         raise CwbenchError(f"the checkpoint {at} cannot be used: {reason}", "ask who published it") from None
 
 
@@ -257,8 +297,18 @@ def _read(description: Path, weights: Path) -> tuple[Checkpoint, dict[str, Any]]
             raise _DamagedError("its record was changed")
         return Checkpoint(content["identity"], load_file(weights), content["record"], sha256=found), content
     except (OSError, ValueError, KeyError, TypeError, SafetensorError) as error:
-        reason = f"{error} is missing in {description.name}" if isinstance(error, KeyError) else str(error)
+        reason = f"{error} is missing in {description.name}" if isinstance(error, KeyError) else _first(error)
         raise _DamagedError(reason) from None
+    except RecursionError:
+        raise _DamagedError(f"{description.name} is nested too deeply") from None
+
+
+def _first(error: Exception) -> str:
+    """Return an error in one line: of pydantic's complaints the first."""
+    if not isinstance(error, ValidationError):
+        return " ".join(str(error).split())
+    first = error.errors()[0]
+    return f"{'.'.join(map(str, first['loc']))}: {first['msg']}"
 
 
 class _DamagedError(Exception):

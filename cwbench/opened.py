@@ -109,11 +109,14 @@ def opened(
 def _stored(
     uri: str, checkpoint: Checkpoint, dataset: Dataset, test: Examples, registry: Registry, device: torch.device
 ) -> Opened:
-    found = rebuilt(checkpoint, registry, device)
-    if (found.classes, found.shape) != (dataset.classes, dataset.shape):
+    described = checkpoint.identity["dataset"]
+    if (tuple(described["classes"]), tuple(described["shape"])) != (tuple(dataset.classes), dataset.shape):
+        classes, (channels, size) = described["classes"], described["shape"]
         raise CwbenchError(
-            f"checkpoint {uri} is {found}", f"{dataset.name} is another dataset: leave --dataset out, or name that one"
+            f"checkpoint {uri} is for {described['name']}: {len(classes)} classes, {channels}×{size}×{size} pixels",
+            f"{dataset.name} has others: leave --dataset out, or name that one",
         )
+    found = rebuilt(checkpoint, registry, device)
     parts = {kind: checkpoint.identity[kind] for kind in ("defense", "backbone")}
     try:
         training = training_record(checkpoint)

@@ -6,7 +6,12 @@ import pytest
 import yaml
 
 from cwbench.checkpoints import Store
+from cwbench.errors import CwbenchError
+from cwbench.hub.fetch import Fetched
+from cwbench.registry import installed
 from cwbench.report import read_report
+from cwbench.runner import run
+from cwbench.spec import RunSpec
 
 from .conftest import STRANGER, TOKEN
 
@@ -166,3 +171,38 @@ def test_a_report_of_a_pulled_checkpoint_is_verified(published, command, tmp_pat
     found = command("verify", str(path), "--checkpoint", "hf://me/net")
     assert found.returncode == 0, found.stderr
     assert "reproduced" in found.stdout
+
+
+FORGED = {
+    "no clean accuracy": (lambda c: c.pop("clean"), "is missing"),
+    "of other classes": (lambda c: c["clean"].update(n=[1], correct=[1]), "of another number of classes"),
+    "clean is a list": (lambda c: c.update(clean=[1, 2]), "cannot be used"),
+    "another format": (lambda c: c.update(format=99), "update cwbench"),
+    "no identity": (lambda c: c.pop("identity"), "is missing"),
+    "identity is text": (lambda c: c.update(identity="x"), "cannot be used"),
+    "huge images": (lambda c: c["identity"]["dataset"].update(shape=[3, 10**12]), "dataset.shape"),
+    "no defense": (lambda c: c["identity"].pop("defense"), "defense"),
+    "unknown defense": (lambda c: c["identity"]["defense"].update(name="nobodys"), "no defense is named 'nobodys'"),
+    "unknown dataset": (lambda c: c["identity"]["dataset"].update(name="nobodys"), "no dataset is named 'nobodys'"),
+    "another record": (lambda c: c["record"].update(losses=[]), "its record was changed"),
+    "others' library": (lambda c: c.update(library_name="timm"), "cwbench did not write its config.json"),
+}
+
+
+def test_a_forged_description_gets_one_line(hub, published, trained, monkeypatch, tmp_path):
+    """In this process, by the file that would have been fetched: only its content is at stake."""
+    good, spec = hub.repos["me/net"].commits[-1][1], RunSpec(checkpoint="hf://me/net", attacks="fgsm")
+    for name, (forge, complaint) in FORGED.items():
+        folder = tmp_path / name.replace(" ", "-")
+        folder.mkdir()
+        config = json.loads(good["config.json"])
+        forge(config)
+        (folder / "config.json").write_text(json.dumps(config))
+        (folder / "model.safetensors").write_bytes(good["model.safetensors"])
+        files = {file: folder / file for file in ("config.json", "model.safetensors")}
+        monkeypatch.setattr("cwbench.checkpoints.holds", lambda at: list(good))
+        fetched = Fetched("0" * 40, files, online=True)
+        monkeypatch.setattr("cwbench.checkpoints.fetch", lambda at, wanted, fetched=fetched: fetched)
+        with pytest.raises(CwbenchError, match=complaint) as raised:
+            run(spec, registry=installed(), store=Store(tmp_path), out=None)
+        assert "\n" not in str(raised.value), name
