@@ -28,7 +28,7 @@ AVERAGED = ("state_dict_ema", "ema_state_dict", "model_ema", "ema_model", "ema")
 NESTED = ("state_dict", "model_state_dict", "model", "net", "network", "params", "weights", "module")
 PREFIXES = ("module.", "model.", "_orig_mod.", "net.", "network.", "backbone.", "encoder.")
 """What wrappers put in front of every name: data parallel training, compilation, a class around the network."""
-SHOWN = 8
+SHOWN, DEEPEST = 8, 5
 INFLATION = 4
 """How much larger a file's content may be than the file: ``torch.save`` does not compress at all."""
 
@@ -85,6 +85,11 @@ def fit_weights(model: Classifier, weights: Weights, *, subject: str, backbone: 
             "name the backbone that it was trained with: --backbone NAME",
         )
     found = {own: weights.tensors[name] for own, name in renamed.items() if own in wanted}
+    odd = [name for name, tensor in found.items() if not _is_plain(tensor)]
+    if odd:
+        raise CwbenchError(
+            f"{subject}: {odd[0]} is a {_kind(found[odd[0]])} tensor", "save the weights as dense real numbers"
+        )
     _refuse_other_shapes(found, wanted, subject, backbone)
     model.load_state_dict(
         wanted | {name: tensor.float() if tensor.is_floating_point() else tensor for name, tensor in found.items()}
@@ -96,6 +101,21 @@ def fit_weights(model: Classifier, weights: Weights, *, subject: str, backbone: 
         {str(tensor.dtype).removeprefix("torch.") for tensor in found.values()} & {"float16", "bfloat16", "float64"}
     )
     return (*notes, *(f"{kind} weights are judged as float32" for kind in halves))
+
+
+def _is_plain(tensor: Tensor) -> bool:
+    return _kind(tensor) == "dense"
+
+
+def _kind(tensor: Tensor) -> str:
+    """Return what keeps a tensor from being copied into a network as it is, or ``dense``."""
+    kinds = {
+        "quantized": tensor.is_quantized,
+        "sparse": tensor.layout != torch.strided,
+        "complex": tensor.is_complex(),
+        "meta": tensor.device.type == "meta",
+    }
+    return next((name for name, true in kinds.items() if true), "dense")
 
 
 def _own(model: Classifier, name: str, wanted: Mapping[str, Tensor]) -> str:
@@ -174,21 +194,23 @@ def _refuse_bomb(path: Path) -> None:
         )
 
 
-def _found(content: Any, part: str | None, path: Path) -> tuple[dict[str, Tensor], list[str]]:
+def _found(content: Any, part: str | None, path: Path, depth: int = 0) -> tuple[dict[str, Tensor], list[str]]:
     """Return the mapping of names to tensors in what a file holds, and how it was found."""
+    if depth > DEEPEST:  # a container may even hold itself
+        raise CwbenchError(f"{path} nests its entries deeper than {DEEPEST}", "save model.state_dict()")
     if not isinstance(content, Mapping):
         raise CwbenchError(f"{path} holds a {type(content).__name__}, not weights by name", "save model.state_dict()")
     entries = {str(name): value for name, value in content.items()}
     if part is not None:
         if part not in entries:
             raise CwbenchError(f"{path} has no entry {part!r}", did_you_mean(part, entries))
-        inner, _ = _found(entries[part], None, path) if isinstance(entries[part], Mapping) else ({}, [])
+        inner, _ = _found(entries[part], None, path, depth + 1) if isinstance(entries[part], Mapping) else ({}, [])
         if not inner:
             raise CwbenchError(f"the entry {part!r} of {path} holds no weights")
         return inner, [f"weights are its entry {part}"]
     nested = [name for name in (*AVERAGED, *NESTED) if isinstance(entries.get(name), Mapping)]
     for name in nested:
-        inner, deeper = _found(entries[name], None, path) if entries[name] else ({}, [])
+        inner, deeper = _found(entries[name], None, path, depth + 1) if entries[name] else ({}, [])
         if inner:
             others = [other for other in nested if other != name]
             aside = f", and {', '.join(others)} beside it was not used" if others else ""

@@ -278,6 +278,35 @@ def test_another_network_and_infinite_weights_are_refused(model, tmp_path):
         loaded(tmp_path / "net.pt", DigitsCNN())
 
 
+ODD = {
+    "sparse": lambda t: t.to_sparse(),
+    "complex": lambda t: t.to(torch.complex64),
+}
+
+
+@pytest.mark.parametrize("kind", ODD)
+def test_tensors_that_are_not_dense_real_numbers_are_refused(kind, model, tmp_path):
+    weights = model.state_dict()
+    torch.save(weights | {"head.weight": ODD[kind](weights["head.weight"])}, tmp_path / "net.pt")
+    with pytest.raises(CwbenchError, match=f"head.weight is a {kind} tensor"):
+        loaded(tmp_path / "net.pt", DigitsCNN())
+
+
+def test_a_container_that_holds_itself_is_refused(tmp_path):
+    content = {}
+    content["state_dict"] = content
+    torch.save(content, tmp_path / "net.pt")
+    with pytest.raises(CwbenchError, match="nests its entries deeper than 5"):
+        read_weights(tmp_path / "net.pt")
+
+
+def test_an_image_as_a_huge_view_of_one_number_is_refused_without_being_made(model, tmp_path):
+    weights = model.state_dict() | {"head.bias": torch.zeros(1).expand(10**12)}
+    torch.save(weights, tmp_path / "net.pt")
+    with pytest.raises(CwbenchError, match=r"does not fit digits-cnn|knows"):
+        loaded(tmp_path / "net.pt", DigitsCNN())
+
+
 def test_a_run_judges_the_file_and_says_so(model, tmp_path):
     torch.save({"state_dict": {"module." + n: t for n, t in model.state_dict().items()}}, tmp_path / "net.pt")
     spec = RunSpec(checkpoint=str(tmp_path / "net.pt"), backbone="digits-cnn", attacks="fgsm", limit=30)
