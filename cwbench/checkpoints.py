@@ -97,7 +97,19 @@ class Checkpoint:
 
     @property
     def digest(self) -> str:
+        """Of what determined it."""
         return digest.of_json(self.identity)
+
+    @property
+    def key(self) -> str:
+        """What a store keeps it under: its digest, if it was trained here.
+
+        A published one claims an identity that nobody here has trained. Under its own key it can never be served where
+        a run asks for the training of that identity.
+        """
+        if self.published is None:
+            return self.digest
+        return digest.of_json({"identity": self.digest, "uri": self.published.uri, "commit": self.published.commit})
 
     def described(self, weights: bytes) -> dict[str, Any]:
         """Return the description that is kept beside the weights, as JSON; ``weights`` are the bytes of their file."""
@@ -141,14 +153,15 @@ class Store:
             return None
         try:
             found, content = _read(folder / DESCRIPTION, folder / WEIGHTS)
-            if found.digest != key:
-                raise _DamagedError("it is the checkpoint of something else")
             published = Published(**content["published"]) if content.get("published") else None
-            return replace(found, cached=True, published=published)
+            found = replace(found, cached=True, published=published)
+            if found.key != key:
+                raise _DamagedError("it is the checkpoint of something else")
         except (ValueError, KeyError, TypeError, _DamagedError) as error:
             raise CwbenchError(
                 f"the cached checkpoint {folder} is damaged: {error}", "remove that folder to train it again"
             ) from None
+        return found
 
     def all(self) -> list[Checkpoint]:
         """Return every sound checkpoint in the store; damaged ones are passed over."""
@@ -171,12 +184,12 @@ class Store:
         if checkpoint.published:
             content["published"] = vars(checkpoint.published)
         try:
-            with new_folder(self.root / checkpoint.digest) as folder:
+            with new_folder(self.root / checkpoint.key) as folder:
                 write_atomically(folder / WEIGHTS, weights)
                 write_atomically(folder / DESCRIPTION, json.dumps(content, indent=1).encode())
         except OSError as error:
             raise CwbenchError(f"cannot write into {self.root}: {error.strerror}", "CWBENCH_CACHE names it") from None
-        self._partial_path(checkpoint.digest).unlink(missing_ok=True)
+        self._partial_path(checkpoint.key).unlink(missing_ok=True)
 
     def holds(self, key: str) -> bool:
         """Tell whether there is a checkpoint of that digest, sound or not."""

@@ -28,7 +28,7 @@ AVERAGED = ("state_dict_ema", "ema_state_dict", "model_ema", "ema_model", "ema")
 NESTED = ("state_dict", "model_state_dict", "model", "net", "network", "params", "weights", "module")
 PREFIXES = ("module.", "model.", "_orig_mod.", "net.", "network.", "backbone.", "encoder.")
 """What wrappers put in front of every name: data parallel training, compilation, a class around the network."""
-SHOWN, DEEPEST = 8, 5
+SHOWN, DEEPEST, LONGEST = 8, 5, 100
 INFLATION = 4
 """How much larger a file's content may be than the file: ``torch.save`` does not compress at all."""
 
@@ -57,7 +57,14 @@ def read_weights(path: Path, part: str | None = None) -> Weights:
     if begins.startswith(b"version https://git-lfs"):
         raise CwbenchError(f"{path} is a pointer of Git LFS, not a checkpoint", "fetch its content with `git lfs pull`")
     content: Any = _safetensors(path) if path.suffix == ".safetensors" else _pickled(path)
-    tensors, notes = _found(content, part, path)
+    found = _found(content, part, path)
+    if found is None:
+        entries = sorted(map(str, content))
+        raise CwbenchError(
+            f"{path} holds no weights by name; its entries: {_shown(entries) or 'none'}",
+            "name one: --checkpoint FILE#ENTRY",
+        )
+    tensors, notes = found
     tensors, stripped = _without_prefixes(tensors)
     return Weights(tensors, (*notes, *stripped), digest.of_file(path))
 
@@ -72,12 +79,19 @@ def fit_weights(model: Classifier, weights: Weights, *, subject: str, backbone: 
         CwbenchError: something is missing or of another shape, such as a head for another number of classes.
     """
     wanted = model.state_dict()
-    renamed = {_own(model, name, wanted): name for name in weights.tensors}
+    renamed: dict[str, str] = {}
+    doubles = []
+    for name in sorted(weights.tensors, key=lambda name: name not in wanted):  # a network's own names come first
+        own = _own(model, name, wanted)
+        if own in renamed:
+            doubles.append(name)
+        else:
+            renamed[own] = name
     constants = _constants(model)
     missing = [name for name in wanted if name not in renamed and name not in constants]
     # Networks count batches only for a momentum that none of ours uses.
     missing = [name for name in missing if not name.endswith("num_batches_tracked")]
-    left_over = [name for own, name in renamed.items() if own not in wanted]
+    left_over = [name for own, name in renamed.items() if own not in wanted] + doubles
     if missing:
         raise CwbenchError(
             f"{subject} lacks {len(missing)} of the {len(wanted)} tensors of {backbone}: {_shown(missing)}; "
@@ -95,7 +109,7 @@ def fit_weights(model: Classifier, weights: Weights, *, subject: str, backbone: 
         wanted | {name: tensor.float() if tensor.is_floating_point() else tensor for name, tensor in found.items()}
     )
     if not all(bool(tensor.isfinite().all()) for tensor in model.state_dict().values()):
-        raise CwbenchError(f"{subject} holds NaN or infinite weights")
+        raise CwbenchError(f"{subject} holds NaN or infinite weights", "ask its author for a sound copy")
     notes = [f"left over: {_shown(left_over)}"] if left_over else []
     halves = sorted(
         {str(tensor.dtype).removeprefix("torch.") for tensor in found.values()} & {"float16", "bfloat16", "float64"}
@@ -174,7 +188,7 @@ def _pickled(path: Path) -> Any:
             "ask its author for the state dict alone, as safetensors or by torch.save(model.state_dict(), FILE)",
         ) from None
     except Exception as error:  # noqa: BLE001 - a damaged file fails in PyTorch's reader in many ways
-        reason = " ".join(str(error).split())[:160]
+        reason = " ".join(str(error).split())[:160] or type(error).__name__
         raise CwbenchError(f"{path} is no sound checkpoint of PyTorch: {reason}", "fetch it again") from None
 
 
@@ -194,8 +208,8 @@ def _refuse_bomb(path: Path) -> None:
         )
 
 
-def _found(content: Any, part: str | None, path: Path, depth: int = 0) -> tuple[dict[str, Tensor], list[str]]:
-    """Return the mapping of names to tensors in what a file holds, and how it was found."""
+def _found(content: Any, part: str | None, path: Path, depth: int = 0) -> tuple[dict[str, Tensor], list[str]] | None:
+    """Return the mapping of names to tensors in what a file holds, and how it was found; None where there is none."""
     if depth > DEEPEST:  # a container may even hold itself
         raise CwbenchError(f"{path} nests its entries deeper than {DEEPEST}", "save model.state_dict()")
     if not isinstance(content, Mapping):
@@ -204,25 +218,21 @@ def _found(content: Any, part: str | None, path: Path, depth: int = 0) -> tuple[
     if part is not None:
         if part not in entries:
             raise CwbenchError(f"{path} has no entry {part!r}", did_you_mean(part, entries))
-        inner, _ = _found(entries[part], None, path, depth + 1) if isinstance(entries[part], Mapping) else ({}, [])
-        if not inner:
-            raise CwbenchError(f"the entry {part!r} of {path} holds no weights")
-        return inner, [f"weights are its entry {part}"]
+        chosen = _found(entries[part], None, path, depth + 1) if isinstance(entries[part], Mapping) else None
+        if chosen is None:
+            raise CwbenchError(f"the entry {part!r} of {path} holds no weights", f"its entries: {_shown([*entries])}")
+        return chosen[0], [f"weights are its entry {part}"]
     nested = [name for name in (*AVERAGED, *NESTED) if isinstance(entries.get(name), Mapping)]
     for name in nested:
-        inner, deeper = _found(entries[name], None, path, depth + 1) if entries[name] else ({}, [])
-        if inner:
-            others = [other for other in nested if other != name]
+        inside = _found(entries[name], None, path, depth + 1)
+        if inside:
+            inner, deeper = inside
+            others = [o for o in nested if o != name and _found(entries[o], None, path, depth + 1)]
             aside = f", and {', '.join(others)} beside it was not used" if others else ""
             kind = "averaged weights, its entry" if name in AVERAGED else "weights are its entry"
             return inner, [f"{kind} {name}{aside}", *deeper]
     tensors = {name: value for name, value in entries.items() if isinstance(value, Tensor)}
-    if not tensors:
-        known = ", ".join(sorted(entries)[:SHOWN]) or "none"
-        raise CwbenchError(
-            f"{path} holds no weights by name; its entries: {known}", "name one: --checkpoint FILE#ENTRY"
-        )
-    return tensors, []
+    return (tensors, []) if tensors else None
 
 
 def _without_prefixes(tensors: Mapping[str, Tensor]) -> tuple[dict[str, Tensor], list[str]]:
@@ -233,9 +243,16 @@ def _without_prefixes(tensors: Mapping[str, Tensor]) -> tuple[dict[str, Tensor],
         prefix = next((p for p in PREFIXES if 2 * sum(name.startswith(p) for name in left) > len(left)), None)
         if prefix is None:
             return left, notes
-        left = {name.removeprefix(prefix): tensor for name, tensor in left.items()}
+        # A name that is there without the prefix, too, keeps its own: the other is left over.
+        bare = {name for name in left if not name.startswith(prefix)}
+        left = {
+            name if name.removeprefix(prefix) in bare else name.removeprefix(prefix): tensor
+            for name, tensor in left.items()
+        }
         notes.append(f"prefix {prefix} taken off the names")
 
 
 def _shown(names: list[str]) -> str:
-    return ", ".join(names[:SHOWN]) + (f" and {len(names) - SHOWN} more" if len(names) > SHOWN else "")
+    return ", ".join(name[:LONGEST] for name in names[:SHOWN]) + (
+        f" and {len(names) - SHOWN} more" if len(names) > SHOWN else ""
+    )

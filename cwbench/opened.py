@@ -125,7 +125,7 @@ def _stored(
     published = checkpoint.published
     source = SourceRecord(
         kind="hub" if uri.startswith(SCHEME) else "store",
-        uri=uri if uri.startswith(SCHEME) else checkpoint.digest,
+        uri=uri if uri.startswith(SCHEME) else checkpoint.key,
         sha256=str(checkpoint.sha256),
         revision=published.commit if published else None,
         clean=_reproduced(checkpoint, found.model, dataset, test, device, uri),
@@ -134,7 +134,7 @@ def _stored(
         found.model,
         subject=str(PluginSpec(name=parts["defense"]["name"], fields=_set_fields(parts["defense"], registry))),
         source=source,
-        identity=checkpoint.digest,
+        identity=checkpoint.key,
         backbone=validated(registry.backbone(parts["backbone"]["name"]), parts["backbone"]["fields"], "the backbone"),
         defense=validated(registry.defense(parts["defense"]["name"]), parts["defense"]["fields"], "the defense"),
         training=training,
@@ -203,7 +203,7 @@ def _reproduced(
 def _split(uri: str) -> tuple[Path, str | None]:
     """Return the path of a file of weights, and the entry of it that is named behind ``#``."""
     path, _, part = uri.partition("#")
-    return Path(path), part or None
+    return (Path(uri), None) if Path(uri).is_file() else (Path(path), part or None)
 
 
 def _foreign(uri: str, backbone: Backbone, dataset: Dataset, device: torch.device) -> Opened:
@@ -263,15 +263,19 @@ def _by_plugin(uri: str, dataset: Dataset, registry: Registry, device: torch.dev
 
 
 def _checked(found: Any, uri: str, plugin: str, device: torch.device) -> Opened:
-    if not isinstance(found, OpenedCheckpoint) or not re.fullmatch(r"[0-9a-f]{64}", found.sha256):
-        raise CwbenchError(f"plugin {plugin} did not return a cwbench.api.OpenedCheckpoint with a sha256 for {uri}")
-    source = SourceRecord(
-        kind="plugin",
-        uri=uri,
-        sha256=found.sha256,
-        revision=found.revision,
-        clean="not recorded",
-        notes=list(found.notes),
-        external=list(found.external),
-    )
+    if not isinstance(found, OpenedCheckpoint) or not isinstance(found.model, nn.Module):
+        raise CwbenchError(
+            f"plugin {plugin} did not return a cwbench.api.OpenedCheckpoint with an nn.Module for {uri}",
+            "tell its author",
+        )
+    record = {
+        "kind": "plugin",
+        "uri": uri,
+        "sha256": found.sha256,
+        "revision": found.revision,
+        "clean": "not recorded",
+        "notes": found.notes,
+        "external": found.external,
+    }
+    source = validated(SourceRecord, record, f"what plugin {plugin} opened for {uri}")
     return Opened(found.model.to(device).eval(), found.subject, source, found.sha256)

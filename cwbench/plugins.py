@@ -1,13 +1,16 @@
 """Discovery of plugins: a broken one is reported by name, distribution and reason, and the others go on working."""
 
+import ast
 import inspect
 import os
 import re
 import sys
 from collections.abc import Iterable, Iterator
-from contextlib import redirect_stdout
+from contextlib import redirect_stdout, suppress
 from dataclasses import dataclass, field
 from importlib.metadata import EntryPoint, distributions
+from importlib.util import find_spec
+from pathlib import Path
 from typing import Any, cast
 
 import pluggy
@@ -27,6 +30,7 @@ KINDS: dict[str, type[Plugin]] = {
 BUILTIN = "builtin"
 API_VERSION = 1
 """Of ``cwbench.api`` and the hooks. A plugin may say which one it was written for: ``cwbench_api_version = 1``."""
+VERSION = "cwbench_api_version"
 OFFERING = {f"cwbench_{kind}s": kind for kind in KINDS}
 """The hooks that offer classes, and the kind of each."""
 RESERVED = ("clean",)  # what a report calls the condition without an attack
@@ -153,16 +157,33 @@ def _imported(entry: EntryPoint) -> object:
     except KeyboardInterrupt:
         raise
     except ModuleNotFoundError as error:
+        _refuse_later(_declared_version(entry))
         missing = f"it needs the module {error.name}, which is not installed"
         raise _ImportFailedError(f"import of {entry.value} failed: {missing}") from error
     except BaseException as error:
+        _refuse_later(_declared_version(entry))
         raise _ImportFailedError(f"import of {entry.value} failed: {one_line(error)}") from error
-    wanted = getattr(plugin, "cwbench_api_version", API_VERSION)
+    _refuse_later(getattr(plugin, VERSION, API_VERSION))
+    return plugin
+
+
+def _refuse_later(wanted: Any) -> None:
     if not isinstance(wanted, int) or wanted > API_VERSION:
         raise _ImportFailedError(
-            f"it is built for version {wanted} of the plugin interface, and this cwbench has {API_VERSION}: update it"
+            f"it is built for version {wanted} of the plugin interface, and this cwbench has {API_VERSION}: "
+            "update cwbench"
         )
-    return plugin
+
+
+def _declared_version(entry: EntryPoint) -> Any:
+    """Return the version that a module states which cannot be imported, perhaps because it is of a later one."""
+    with suppress(Exception):  # whatever keeps its source from being read, the error of the import is told
+        spec = find_spec(entry.module)
+        tree = ast.parse(Path(str(spec and spec.origin)).read_bytes())
+        for node in tree.body:
+            if isinstance(node, ast.Assign) and [ast.unparse(target) for target in node.targets] == [VERSION]:
+                return ast.literal_eval(node.value)
+    return API_VERSION
 
 
 def _implemented(manager: pluggy.PluginManager, name: str, plugin: object) -> Iterator[tuple[str, list[Any]]]:

@@ -1,7 +1,7 @@
 """What the user asked for: names and parameters, from the command line, YAML or JSON, through one parser."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
 
@@ -68,6 +68,32 @@ def parse_plugin(text: str) -> dict[str, Any]:
             raise ValueError(f"{key!r} is set twice in {text!r}")
         fields[key] = read_value(value.strip())
     return {"name": name.strip(), "fields": fields}
+
+
+def parse_changes(texts: Sequence[str] | None) -> dict[str, JsonValue]:
+    """Read ``recipe.epochs=2`` and the like, as the command line has them.
+
+    Raises:
+        CwbenchError: one is no FIELD=VALUE.
+    """
+    changes: dict[str, JsonValue] = {}
+    for text in texts or []:
+        name, equals, value = text.partition("=")
+        if not equals or not value:
+            raise CwbenchError(f"--set {text!r} is not FIELD=VALUE", "for example --set recipe.epochs=2")
+        changes[name] = read_value(value)
+    return changes
+
+
+def split_list(text: str) -> list[str]:
+    """Split ``madry,mart:beta=6,trades`` at the commas before a name: those before a ``field=value`` belong to it."""
+    parts: list[str] = []
+    for part in _split(text):
+        if parts and "=" in part and ":" not in part.partition("=")[0] and ":" in parts[-1]:
+            parts[-1] += f",{part}"
+        else:
+            parts.append(part.strip())
+    return parts
 
 
 def read_value(text: str) -> JsonValue:

@@ -51,8 +51,17 @@ class Substitutes:
         """Return the standard-trained network under None, trained or from the store, if an attack wants one."""
         return {None: self._trained(self.dataset)} if self.dataset and None in _wanted(attacks) else {}
 
+    def job(self, attacks: Sequence[PlannedAttack]) -> Job | None:
+        """Return the training of the network that :meth:`trained` gives, if an attack wants one."""
+        return self._job(self.dataset) if self.dataset and None in _wanted(attacks) else None
+
     def _trained(self, dataset: Dataset) -> Substitute:
-        job = Job(
+        job = self._job(dataset)
+        checkpoint = fit(job, self.store, team=self.team)
+        return Substitute(checkpoint.digest, load_classifier(job, checkpoint))
+
+    def _job(self, dataset: Dataset) -> Job:
+        return Job(
             dataset=dataset,
             data=TrainingSet(data.open_split(dataset, "train", self.root)),
             held_out=None,
@@ -69,8 +78,6 @@ class Substitutes:
             curves=None,
             registry=self.registry,
         )
-        checkpoint = fit(job, self.store, team=self.team)
-        return Substitute(checkpoint.digest, load_classifier(job, checkpoint))
 
     def _opened(self, uri: str) -> Substitute:
         checkpoint = self.team.from_leader(lambda: self.store.opened(uri))
@@ -82,7 +89,7 @@ class Substitutes:
                 f"substitute {uri} is {found}",
                 f"it must have these {self.classes} classes and images {'×'.join(map(str, self.shape))}",
             )
-        return Substitute(checkpoint.digest, found.model)
+        return Substitute(checkpoint.key, found.model)
 
 
 def _wanted(attacks: Sequence[PlannedAttack]) -> list[str | None]:

@@ -119,7 +119,8 @@ def _checkpoint(report: Report, store: Store, named: str | None) -> Checkpoint:
     """Return the checkpoint that a report names, and refuse another."""
     assert report.training  # noqa: S101 - the caller looked
     key = report.training.checkpoint
-    found = store.opened(named) if named else store.find(key)
+    uri = named or _origin(report)
+    found = store.opened(uri) if uri else store.find(key)
     if found is None:
         raise CwbenchError(
             f"checkpoint {key[:12]} is not in {store.root}",
@@ -127,7 +128,19 @@ def _checkpoint(report: Report, store: Store, named: str | None) -> Checkpoint:
         )
     if found.digest != key:
         raise CwbenchError(f"the report is about checkpoint {key[:12]}, and this is {found.digest[:12]}")
+    if report.source and found.sha256 != report.source.sha256:
+        raise CwbenchError(
+            f"the report is about weights {report.source.sha256[:12]}, and this checkpoint has {str(found.sha256)[:12]}"
+        )
     return found
+
+
+def _origin(report: Report) -> str | None:
+    """Return where the checkpoint of a report was opened, of a hub at the commit; None if its run trained it."""
+    source = report.source
+    if source is None:
+        return None
+    return str(replace(address(source.uri), revision=source.revision)) if source.kind == "hub" else source.uri
 
 
 def _foreign(
@@ -143,10 +156,7 @@ def _foreign(
     source, body = report.source, report.backbone
     if source is None:
         raise CwbenchError("the report names no checkpoint: its model was handed in", "nobody can verify it")
-    uri = named or source.uri
-    if source.kind == "hub" and source.revision and not named:
-        at = address(source.uri)
-        uri = str(replace(at, revision=source.revision))
+    uri = str(named or _origin(report))
     backbone = PluginSpec(name=body.name, fields=body.fields) if body else None
     located = locate(uri, backbone, store)
     found = opened(located, dataset=dataset, test=test, backbone=backbone, registry=registry, device=device)

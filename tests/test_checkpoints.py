@@ -1,11 +1,12 @@
 import hashlib
 import json
 import os
+from dataclasses import replace
 
 import pytest
 import torch
 
-from cwbench.checkpoints import DESCRIPTION, WEIGHTS, Checkpoint, Partial, Store
+from cwbench.checkpoints import DESCRIPTION, WEIGHTS, Checkpoint, Partial, Published, Store
 from cwbench.errors import CwbenchError
 
 
@@ -26,6 +27,18 @@ def test_what_is_saved_is_found_and_nothing_else(store):
     assert (found.identity, found.record) == (CHECKPOINT.identity, CHECKPOINT.record)
     assert [entry.name for entry in store.root.iterdir()] == [CHECKPOINT.digest]
     assert store.find("0" * 64) is None
+
+
+def test_a_published_checkpoint_never_takes_the_place_of_a_training(store):
+    foreign = replace(CHECKPOINT, weights={"w": torch.zeros(1)}, published=Published("hf://somebody/net", "c" * 40, {}))
+    store.save(foreign)
+    assert store.find(CHECKPOINT.digest) is None
+    store.save(CHECKPOINT)
+    assert store.find(CHECKPOINT.digest).weights["w"].shape == (2, 3)
+    assert store.find(foreign.key).weights["w"].shape == (1,)
+    (store.root / foreign.key).rename(store.root / ("0" * 64))
+    with pytest.raises(CwbenchError, match="the checkpoint of something else"):
+        store.find("0" * 64)
 
 
 def test_any_difference_gives_another_digest():

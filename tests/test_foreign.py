@@ -64,6 +64,10 @@ WRAPPINGS = {
         ["left over: loss.scale"],
     ),
     "half precision": (lambda w: {n: t.half() for n, t in w.items()}, ["float16 weights are judged as float32"]),
+    "settings of an average": (
+        lambda w: {"ema": {"decay": 0.99}, "params": {"lr": 0.1}, "weights": w},
+        ["weights are its entry weights"],
+    ),
     "averaged": (
         lambda w: {"state_dict": {n: t * 2 for n, t in w.items()}, "state_dict_ema": w},
         ["averaged weights, its entry state_dict_ema, and state_dict beside it was not used"],
@@ -266,6 +270,27 @@ def test_missing_and_left_over_tensors_are_listed(model, tmp_path):
         CwbenchError, match=r"lacks 2 of the .* head\.weight, head\.bias; left over are top\.weight, top"
     ):
         loaded(tmp_path / "net.pt", DigitsCNN())
+
+
+def test_two_tensors_for_one_place_are_told_and_the_own_name_is_taken(model, tmp_path):
+    wrapped = {"module." + name: tensor for name, tensor in model.state_dict().items()}
+    torch.save(wrapped | {"head.weight": torch.ones(10, wrapped["module.head.weight"].shape[1])}, tmp_path / "net.pt")
+    found, notes = loaded(tmp_path / "net.pt", DigitsCNN())
+    assert bool((found.head.weight == 1).all())
+    assert "left over: module.head.weight" in notes
+
+
+def test_a_name_without_an_end_is_cut(model, tmp_path):
+    torch.save(model.state_dict() | {"x" * 5000: torch.ones(1)}, tmp_path / "net.pt")
+    _, notes = loaded(tmp_path / "net.pt", DigitsCNN())
+    assert notes == ("left over: " + "x" * 100,)
+
+
+def test_a_hash_in_the_name_of_a_file_is_no_entry(model, tmp_path):
+    torch.save(model.state_dict(), tmp_path / "net#1.pt")
+    spec = RunSpec(checkpoint=str(tmp_path / "net#1.pt"), backbone="digits-cnn", attacks="fgsm", limit=20)
+    report, _ = run(spec, registry=installed(), store=Store(tmp_path / "store"), out=None)
+    assert report.source.uri == "net#1.pt"
 
 
 def test_another_network_and_infinite_weights_are_refused(model, tmp_path):

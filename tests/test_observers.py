@@ -154,6 +154,7 @@ def test_what_an_observer_prints_is_not_in_the_json(install, tmp_path):
 
 
 OPENER = """
+import os
 import cwbench, torch
 from cwbench.api import OpenedCheckpoint
 
@@ -175,6 +176,14 @@ def cwbench_open_checkpoint(uri, dataset):
         return 1 / 0
     if uri == "toy://nothing":
         return "nothing"
+    if uri == "toy://function":
+        return OpenedCheckpoint(lambda x: x, "toy net", "ab" * 32)
+    if uri == "toy://hash":
+        return OpenedCheckpoint(Net(), "toy net", None)
+    if uri == "toy://notes":
+        return OpenedCheckpoint(Net(), "toy net", "ab" * 32, notes=(3,))
+    print("an opener that prints", flush=True)
+    os.system("echo a child that prints")
     assert dataset.name == "digits"
     return OpenedCheckpoint(Net(), "toy net", "ab" * 32, revision="7", notes=("a toy",))
 """
@@ -194,12 +203,31 @@ def test_a_plugin_opens_a_scheme_of_its_own(install, tmp_path):
     assert cwbench.read_report(path) == report
 
 
+def test_what_an_opener_and_its_children_print_is_not_in_the_json(install, tmp_path):
+    install("opener", OPENER)
+    done = subprocess.run(
+        [sys.executable, "-m", "cwbench", "run", "--checkpoint", "toy://net", "--attack", "fgsm", "--json"],
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": str(tmp_path)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout)["subject"] == "toy net"
+    assert "an opener that prints" in done.stderr
+    assert "a child that prints" in done.stderr
+
+
 @pytest.mark.parametrize(
     ("uri", "complaint"),
     [
         ("toy://refused", "toy has no refused .try toy://net"),
         ("toy://broken", "plugin opener:opener could not open toy://broken: ZeroDivisionError"),
         ("toy://nothing", "plugin opener:opener did not return a cwbench.api.OpenedCheckpoint"),
+        ("toy://function", "plugin opener:opener did not return .* with an nn.Module"),
+        ("toy://hash", "what plugin opener:opener opened for toy://hash: sha256"),
+        ("toy://notes", "what plugin opener:opener opened for toy://notes: notes"),
         ("boy://net", "nothing opens boy:// checkpoints .*cwbench-boy; those installed that open any: opener:opener"),
     ],
 )
@@ -225,8 +253,14 @@ def test_a_plugin_for_a_later_interface_is_named_and_the_others_go_on(install):
     found = discover()
     (failure,) = found.failures
     assert "it is built for version 99 of the plugin interface" in str(failure)
-    assert "update it" in str(failure)
+    assert "update cwbench" in str(failure)
     assert found.hooks_of(next(origin for origin in found.origins if origin.plugin == "recorder"))
+
+
+def test_a_plugin_for_a_later_interface_says_so_although_its_import_fails(install):
+    install("later", "from cwbench.api import Telepathy\n\ncwbench_api_version = 99\n")
+    (failure,) = discover().failures
+    assert "it is built for version 99 of the plugin interface" in str(failure)
 
 
 def test_a_plugin_that_fails_while_it_offers_observes_nothing(install, tmp_path, capsys):

@@ -1,6 +1,7 @@
 """The start of a plugin, as a new user makes it: real commands in a virtual environment of their own."""
 
 import os
+import runpy
 import shlex
 import shutil
 import subprocess
@@ -13,6 +14,7 @@ import pytest
 from cwbench.errors import CwbenchError
 from cwbench.plugins import KINDS
 from cwbench.scaffold import create
+from cwbench.testing import check
 
 
 @pytest.fixture(scope="module")
@@ -103,9 +105,20 @@ def test_what_exists_is_left_alone(tmp_path):
     assert {path: path.read_bytes() for path in created.rglob("*") if path.is_file()} == before
 
 
-@pytest.mark.parametrize("name", ["7", "list", "attack", "class", "a-b-3"])
-def test_any_good_name_makes_a_module_that_compiles(name, tmp_path):
-    for kind in KINDS:
-        folder = create(name, kind, tmp_path / kind)
-        for module in folder.rglob("*.py"):
-            compile(module.read_text(encoding="utf-8"), module.name, "exec")
+NAMES = ["7", "list", "attack", "class", "a-b-3", "loss", "f", "tensor-examples", "features", "field", "a" * 60]
+
+
+@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("kind", KINDS)
+def test_any_good_name_makes_a_plugin_that_keeps_the_contract(kind, name, tmp_path):
+    folder = create(name, kind, tmp_path)
+    (module,) = folder.glob("*.py")
+    made = runpy.run_path(str(module))
+    (cls,) = made[f"cwbench_{kind}s"]()
+    assert cls.name == name
+    check(cls())
+
+
+def test_a_name_that_is_too_long_is_refused(tmp_path):
+    with pytest.raises(CwbenchError, match="is no name for a plugin"):
+        create("a" * 300, "attack", tmp_path)

@@ -29,7 +29,7 @@ def list_(
         from cwbench.checkpoints import Store
 
         store = Store.default()
-        known = [(entry.digest, entry.identity, "trained") for entry in store.all()]
+        known = [(entry.key, entry.identity, "pulled" if entry.published else "trained") for entry in store.all()]
         known += [
             (digest, partial.identity, f"unfinished after epoch {partial.content['epoch']}")
             for digest, partial in store.unfinished().items()

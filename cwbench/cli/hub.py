@@ -12,7 +12,6 @@ app = typer.Typer(help="Fetch checkpoints from the Hugging Face hub, and publish
 def pull(uri: Annotated[str, typer.Argument(help="hf://user/repo[@revision], or one file of it.")]) -> None:
     """Fetch a checkpoint, check it, and keep it, so that it can be judged offline."""
     from cwbench.checkpoints import Store, pulled
-    from cwbench.errors import CwbenchError
     from cwbench.hub.address import address
     from cwbench.hub.fetch import fetch
 
@@ -23,16 +22,14 @@ def pull(uri: Annotated[str, typer.Argument(help="hf://user/repo[@revision], or 
         typer.echo(f"judge it with: cwbench run --checkpoint {at} --backbone NAME --dataset NAME")
         return
     checkpoint, store = pulled(at), Store.default()
-    if checkpoint.published is None:
-        raise CwbenchError(f"{at} was not published by cwbench")
-    if not store.holds(checkpoint.digest):
+    if not store.holds(checkpoint.key):
         store.save(checkpoint)
-    about = checkpoint.identity
+    about, commit = checkpoint.identity, checkpoint.published and checkpoint.published.commit
     typer.echo(
-        f"{at} at commit {checkpoint.published.commit}: {about['defense']['name']} on {about['dataset']['name']}, "
-        f"kept as {checkpoint.digest[:12]}"
+        f"{at} at commit {commit}: {about['defense']['name']} on {about['dataset']['name']}, "
+        f"kept as {checkpoint.key[:12]}"
     )
-    typer.echo(f"judge it with: cwbench run --checkpoint {checkpoint.digest[:12]}")
+    typer.echo(f"judge it with: cwbench run --checkpoint {checkpoint.key[:12]}")
 
 
 @app.command("push")
@@ -65,8 +62,8 @@ def push(
     reports = [report] if report else published.reports_of(found, runs)
     if not reports:
         raise CwbenchError(
-            f"no report below {runs} is of checkpoint {found.digest[:12]}",
-            f"judge it first, cwbench run --checkpoint {found.digest[:12]}, or name one with --report",
+            f"no report below {runs} is of checkpoint {found.key[:12]}",
+            f"judge it first, cwbench run --checkpoint {found.key[:12]}, or name one with --report",
         )
     bundle = published.bundle(
         found, reports[-1], at, registry=installed(), root=data_root(data), device=choose_device(device)

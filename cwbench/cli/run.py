@@ -54,7 +54,8 @@ def run(
     from cwbench.parallel import joined
     from cwbench.registry import installed
     from cwbench.runner import run as do_run
-    from cwbench.spec import RunSpec, read_config, validated
+    from cwbench.spec import RunSpec, parse_changes, read_config, validated
+    from cwbench.stdout import kept_for_results
     from cwbench.tables import report_table
 
     options: dict[str, Any] = {
@@ -65,7 +66,7 @@ def run(
         "data": data,
         "backbone": backbone,
         "recipe": recipe,
-        "set": _changes(set_),
+        "set": parse_changes(set_) or None,
         "norm": norm,
         "eps": eps,
         "seed": seed,
@@ -84,7 +85,7 @@ def run(
     content |= {name: value for name, value in options.items() if value is not None}
     keep_freed_memory()
     spec = validated(RunSpec, content, str(config or "the run"))
-    with joined() as team:
+    with joined() as team, kept_for_results():
         report, path = do_run(spec, registry=installed(), store=Store.default(), out=out, team=team)
     if not team.leads:
         return
@@ -93,16 +94,3 @@ def run(
     else:
         typer.echo(report_table(report))
         typer.echo(f"\n{path}")
-
-
-def _changes(texts: list[str] | None) -> dict[str, Any] | None:
-    from cwbench.errors import CwbenchError
-    from cwbench.spec import read_value
-
-    changes: dict[str, Any] = {}
-    for text in texts or []:
-        name, equals, value = text.partition("=")
-        if not equals or not value:
-            raise CwbenchError(f"--set {text!r} is not FIELD=VALUE", "for example --set recipe.epochs=2")
-        changes[name] = read_value(value)
-    return changes or None

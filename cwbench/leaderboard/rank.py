@@ -14,6 +14,8 @@ from cwbench.leaderboard.verification import Verification
 
 Rows = list[tuple[dict[str, Any], Standing]]
 
+DECIMALS = 9
+
 
 def rank(entries: Iterable[Entry], verifications: Mapping[str, Verification]) -> Board:
     """Return the board of some entries. Their order does not matter."""
@@ -69,9 +71,14 @@ def _row(
         "seeds": [entry.seed for entry in entries],
         "entries": [entry.id for entry in entries],
         "verified": [_means(entry, verifications) for entry in entries],
-        "corrected": corrected_minimum(worst_case),
+        "corrected": _rounded(corrected_minimum(worst_case)),
         "conditions": conditions,
     }
+
+
+def _rounded(share: float | None) -> float | None:
+    """Return a share whose digits every machine agrees on: numerical integration differs in the last ones."""
+    return None if share is None else round(share, DECIMALS)
 
 
 def _means(entry: Entry, verifications: Mapping[str, Verification]) -> str | None:

@@ -1,8 +1,6 @@
 """The start of a plugin: a distribution that installs, runs and passes its own test before anything is changed."""
 
-import keyword
 import re
-import sys
 from importlib.resources import files
 from pathlib import Path
 
@@ -18,9 +16,9 @@ def create(name: str, kind: str, into: Path) -> Path:
     Raises:
         CwbenchError: the name is none or is taken, or the folder exists or cannot be written.
     """
-    if not re.fullmatch(r"[a-z0-9][a-z0-9-]*[a-z0-9]|[a-z0-9]", name) or "--" in name or name in RESERVED:
+    if not re.fullmatch(r"[a-z0-9](-?[a-z0-9]){0,59}", name) or name in RESERVED:
         raise CwbenchError(
-            f"{name!r} is no name for a plugin", "lower-case letters, digits and single hyphens: my-attack"
+            f"{name[:80]!r} is no name for a plugin", "up to 60 lower-case letters, digits, single hyphens: my-attack"
         )
     module = f"cwbench_{name.replace('-', '_')}"
     rivals = [offer for offer in installed().offers(kind) if offer.cls.name == name]
@@ -31,7 +29,7 @@ def create(name: str, kind: str, into: Path) -> Path:
     words = {
         "NAME": name,
         "MODULE": module,
-        "CLASS": _class_name(name),
+        "CLASS": _class_name(name, kind),
         "KIND": kind,
         "BASE": kind.capitalize(),
         "API": str(API_VERSION),
@@ -65,11 +63,11 @@ _RUN = {
 }
 
 
-def _class_name(name: str) -> str:
-    """Return CamelCase for a name such as ``my-attack``; a leading digit or a keyword gets a letter in front."""
+def _class_name(name: str, kind: str) -> str:
+    """Return CamelCase that ends with the kind, ``MineAttack``: without it a class could be called as what it uses."""
     camel = "".join(part.capitalize() for part in name.split("-"))
-    taken = camel[0].isdigit() or keyword.iskeyword(camel) or camel in ("Attack", "Defense", "Dataset", "Backbone")
-    return f"My{camel}" if taken or camel in dir(sys.modules["builtins"]) else camel
+    own = camel if camel.endswith(kind.capitalize()) and camel != kind.capitalize() else camel + kind.capitalize()
+    return f"My{own}" if own[0].isdigit() else own
 
 
 def _filled(text: str, words: dict[str, str]) -> str:

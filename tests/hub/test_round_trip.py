@@ -25,11 +25,16 @@ def attack(report, label):
     return report.confusion(label), report.class_accuracy(label)
 
 
+def kept(home, pulled):
+    """Return the checkpoint that a pull says it has kept."""
+    return Store(home / "cache" / "checkpoints").opened(pulled.stdout.split("--checkpoint ")[1].strip())
+
+
 def test_push_pull_and_run_give_the_identical_class_wise_result(hub, published, command, trained, tmp_path):
     pulled = command("hub", "pull", "hf://me/net")
     assert pulled.returncode == 0, pulled.stderr
     assert published in pulled.stdout
-    assert Store(tmp_path / "cache" / "checkpoints").holds(trained.checkpoint.digest)
+    assert kept(tmp_path, pulled).digest == trained.checkpoint.digest
     done = command("run", "--checkpoint", "hf://me/net", "--attack", "fgsm", "--attack", "pgd:steps=3")
     assert done.returncode == 0, done.stderr
     found = only_report(tmp_path)
@@ -43,8 +48,8 @@ def test_push_pull_and_run_give_the_identical_class_wise_result(hub, published, 
 def test_a_pulled_checkpoint_is_judged_without_a_network_by_its_digest_and_by_its_address(
     published, command, trained, tmp_path
 ):
-    assert command("hub", "pull", "hf://me/net").returncode == 0
-    for uri in (trained.checkpoint.digest[:12], f"hf://me/net@{published}"):
+    pulled = command("hub", "pull", "hf://me/net")
+    for uri in (kept(tmp_path, pulled).key[:12], f"hf://me/net@{published}"):
         done = command("run", "--checkpoint", uri, "--attack", "fgsm", "--limit", "50", HF_HUB_OFFLINE="1")
         assert done.returncode == 0, done.stderr
         assert "its published clean accuracy reproduced" in done.stdout
@@ -168,9 +173,10 @@ def test_a_report_of_a_pulled_checkpoint_is_verified(published, command, tmp_pat
     done = command("run", "--checkpoint", "hf://me/net", "--attack", "fgsm")
     assert done.returncode == 0, done.stderr
     (path,) = tmp_path.glob("runs/*/report.json")
-    found = command("verify", str(path), "--checkpoint", "hf://me/net")
-    assert found.returncode == 0, found.stderr
-    assert "reproduced" in found.stdout
+    for named in ([], ["--checkpoint", "hf://me/net"]):
+        found = command("verify", str(path), *named)
+        assert found.returncode == 0, found.stderr
+        assert "reproduced" in found.stdout
 
 
 FORGED = {

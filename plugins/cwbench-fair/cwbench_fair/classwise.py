@@ -42,7 +42,7 @@ class HeldOutDefense(Defense):
         return TrainingSet(kept, held_out=aside)
 
 
-class ClasswiseTRADES(HeldOutDefense):
+class ClasswiseTRADES(Defense):
     """TRADES (Zhang et al. 2019) with a weight for each class and part of the loss, and a margin for each class.
 
     mean of a_y CE(z, y) + β b_y KL(p ‖ p′), the inner attack on KL(p ‖ p′) within m_y ε. As in TRADES's code the inner

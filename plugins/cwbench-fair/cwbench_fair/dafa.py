@@ -1,13 +1,12 @@
 """DAFA: distance-aware fair adversarial training."""
 
-from pathlib import Path
 from typing import Annotated, final
 
 import torch
 from pydantic import Field
 from torch import Tensor
 
-from cwbench.api import Dataset, Examples, Progress, State, Task, TrainingSet
+from cwbench.api import Progress, State, Task
 from cwbench_fair.classwise import ClasswiseTRADES
 
 
@@ -20,8 +19,8 @@ class DAFA(ClasswiseTRADES):
     W_i = 1 + Σ_{j ≠ i} 1[p_i(i) < p_j(j)] p_i(j) p_j(j) − 1[p_i(i) > p_j(j)] p_j(i) p_i(i), and with λ the weight is
     1 + λ (W_i − 1). From then on training minimises mean W_y CE(z, y) + β KL(p ‖ p′) within W_y ε.
 
-    Probabilities are added up while the epoch is trained, so nothing is held out (``held_out`` has no effect) and no
-    pass over the data is made for them.
+    Probabilities are added up while the epoch is trained, so nothing is held out and no pass over the data is made for
+    them.
     """
 
     name = "dafa"
@@ -31,9 +30,6 @@ class DAFA(ClasswiseTRADES):
     """The share of the training that is plain TRADES: 70 of 110 epochs."""
     scale: Annotated[float, Field(ge=0)] = 1.0
     """λ: 1 for CIFAR-10, 1.5 for CIFAR-100 and STL-10."""
-
-    def training_set(self, dataset: Dataset, labelled: Examples, root: Path | None) -> TrainingSet:
-        return TrainingSet(labelled)
 
     def prepare(self, task: Task) -> State:
         return {"weights": None}

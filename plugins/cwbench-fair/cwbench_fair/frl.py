@@ -6,11 +6,11 @@ from typing import Annotated, Literal, final
 from pydantic import Field
 
 from cwbench.api import Progress, State, Task
-from cwbench_fair.classwise import ClasswiseTRADES, measured
+from cwbench_fair.classwise import ClasswiseTRADES, HeldOutDefense, measured
 
 
 @final
-class FRL(ClasswiseTRADES):
+class FRL(HeldOutDefense, ClasswiseTRADES):
     """Xu et al. 2021: robust error is natural plus boundary error, and no class may exceed the mean of either by τ.
 
     The constraints R_nat(f, i) − R_nat(f) ≤ τ₁ and R_bndy(f, i) − R_bndy(f) ≤ τ₂ enter a Lagrangian. Between epochs

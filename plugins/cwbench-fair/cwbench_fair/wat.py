@@ -6,11 +6,11 @@ import torch
 from pydantic import Field
 
 from cwbench.api import Progress, State, Task
-from cwbench_fair.classwise import ClasswiseTRADES, measured
+from cwbench_fair.classwise import ClasswiseTRADES, HeldOutDefense, measured
 
 
 @final
-class WAT(ClasswiseTRADES):
+class WAT(HeldOutDefense, ClasswiseTRADES):
     """Li & Liu 2023: min over networks of the max over classes of the robust loss, by no-regret dynamics.
 
     The maximiser plays Hedge over K + 1 choices, the loss of each class and the mean over classes: after epoch t the
