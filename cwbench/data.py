@@ -1,6 +1,10 @@
 """Opening a split: loaded, checked and digested, so that what is judged is what was meant."""
 
 import hashlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import torch
@@ -12,12 +16,45 @@ from cwbench.errors import CwbenchError
 CHUNK = 4096
 
 
+@dataclass
+class _Memory:
+    """What has been opened and digested."""
+
+    splits: dict[tuple[object, ...], Examples] = field(default_factory=dict)
+    """By class and fields of the dataset, split and folder."""
+    digests: dict[int, tuple[Examples, str]] = field(default_factory=dict)
+    """By the identity of the examples, which are kept with it so that no others can get the same."""
+
+
+_memory: ContextVar[_Memory | None] = ContextVar("memory", default=None)
+
+
+@contextmanager
+def remembering() -> Iterator[None]:
+    """Open and digest each split once within the block: for many runs in a row on data that nobody changes."""
+    token = _memory.set(_Memory())
+    try:
+        yield
+    finally:
+        _memory.reset(token)
+
+
 def open_split(dataset: Dataset, split: Split, root: Path | None) -> Examples:
     """Load a split and check it.
 
     Raises:
         CwbenchError: missing or truncated data, a label that is no class, a pixel outside [0, 1].
     """
+    memory = _memory.get()
+    if memory is None:
+        return _opened(dataset, split, root)
+    key = (type(dataset), dataset.model_dump_json(), split, root)
+    if key not in memory.splits:
+        memory.splits[key] = _opened(dataset, split, root)
+    return memory.splits[key]
+
+
+def _opened(dataset: Dataset, split: Split, root: Path | None) -> Examples:
     examples = dataset.load(split, root)
     expected = dataset.sizes[split]
     subject = f"{dataset.name} ({split})"
@@ -78,6 +115,15 @@ def _check_images(x: Tensor, rows: Tensor, shape: tuple[int, ...] | None, subjec
 
 def digest(examples: Examples) -> str:
     """Return the sha256 of all labels and images, read in chunks, or the examples' own."""
+    memory = _memory.get()
+    if memory is None:
+        return _digest(examples)
+    if id(examples) not in memory.digests:
+        memory.digests[id(examples)] = examples, _digest(examples)
+    return memory.digests[id(examples)][1]
+
+
+def _digest(examples: Examples) -> str:
     own = examples.digest()
     if own:
         return own

@@ -1,4 +1,7 @@
-"""Progress bars: on standard error, only where that is a terminal, and of several processes only the leader's."""
+"""Progress bars: on standard error, only where that is a terminal, and of several processes only the leader's.
+
+``CWBENCH_PROGRESS=0`` silences them: a suite shows a table of its own instead.
+"""
 
 import os
 import sys
@@ -8,13 +11,15 @@ from contextlib import contextmanager
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
+SWITCH = "CWBENCH_PROGRESS"
+
 
 @contextmanager
 def bar(description: str, total: int) -> Iterator[Callable[[int], None]]:
     """Show a bar while the block runs; yields ``advance(n)``."""
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     console = Console(stderr=True)
-    silent = not sys.stderr.isatty() or os.environ.get("RANK", "0") != "0"
+    silent = not sys.stderr.isatty() or os.environ.get("RANK", "0") != "0" or os.environ.get(SWITCH) == "0"
     with Progress(*columns, console=console, transient=True, disable=silent) as shown:
         task = shown.add_task(description, total=total)
         yield lambda finished: shown.advance(task, finished)

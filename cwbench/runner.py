@@ -21,14 +21,14 @@ from cwbench.files import new_folder, require_writable, write_atomically
 from cwbench.gallery import Gallery
 from cwbench.journal import Journal
 from cwbench.observers import Observers
-from cwbench.opened import locate, opened
+from cwbench.opened import Located, locate, opened
 from cwbench.parallel import ALONE, Team, own_device
 from cwbench.plan import Judging, Plan, make_plan, plan_judging
 from cwbench.records import SourceRecord, TrainingRecord
 from cwbench.registry import Registry
 from cwbench.report import Report
 from cwbench.sharded import evaluate_together, require_enough
-from cwbench.spec import RunSpec
+from cwbench.spec import PluginSpec, RunSpec
 from cwbench.substitute import Substitutes
 from cwbench.summarise import Ints, per_class, standing
 from cwbench.training.fit import fit
@@ -76,10 +76,9 @@ def _trained(
         team.from_leader(lambda: _fetch(plan))
     test = data.open_split(plan.dataset, "test", plan.root)
     require_enough(data.chosen_rows(test.labels, plan.limit), team)
-    sources = _substitutes(plan, plan.recipe_name.removesuffix("*"), store, team)
+    sources = substitutes_of(plan, store, team)
     named = sources.named(plan.attacks)
-    curves = Curves.of(plan, test, team) if plan.every else None
-    job = Job.of(plan, curves.identity if curves else None, team)
+    job, curves = training_of(plan, test, team)
     if spec.resume:
         require_same(job, store, spec.resume)
     if not store.holds(job.digest) and team.leads:
@@ -100,13 +99,22 @@ def _trained(
     return _reported(plan, subject, test, substitutes, store, out, team, observers, started)
 
 
+def training_of(plan: Plan, test: Examples, team: Team = ALONE) -> tuple[Job, Curves | None]:
+    """Return the training that a plan asks for, and what measures curves on the way, if it wants any.
+
+    Raises:
+        CwbenchError: as :meth:`Job.of`.
+    """
+    curves = Curves.of(plan, test, team) if plan.every else None
+    return Job.of(plan, curves.identity if curves else None, team), curves
+
+
 def _judged(
     spec: RunSpec, registry: Registry, store: Store, out: Path | None, team: Team
 ) -> tuple[Report, Path | None]:
     """Judge a checkpoint that is there already."""
     located = team.from_leader(lambda: locate(str(spec.checkpoint), spec.backbone, store))
-    chosen = spec.dataset if "dataset" in spec.model_fields_set else located.dataset or spec.dataset
-    plan = plan_judging(spec, chosen, registry)
+    plan = plan_judging(spec, judged_on(spec, located), registry)
     plan = replace(plan, device=own_device(plan.device, team))
     _refuse_early(plan, out, team)
     test = data.open_split(plan.dataset, "test", plan.root)
@@ -114,13 +122,18 @@ def _judged(
     found = opened(
         located, dataset=plan.dataset, test=test, backbone=spec.backbone, registry=registry, device=plan.device
     )
-    sources = _substitutes(plan, plan.dataset.default_recipe, store, team)
+    sources = substitutes_of(plan, store, team)
     substitutes = sources.named(plan.attacks) | sources.trained(plan.attacks)
     observers, started = _started(plan, found.subject, out, team)
     subject = _Subject(
         found.model, found.subject, found.identity, found.backbone, found.defense, found.training, found.source
     )
     return _reported(plan, subject, test, substitutes, store, out, team, observers, started)
+
+
+def judged_on(spec: RunSpec, located: Located) -> PluginSpec:
+    """Return the dataset of a run that judges a checkpoint: its own, or the checkpoint's."""
+    return spec.dataset if "dataset" in spec.model_fields_set else located.dataset or spec.dataset
 
 
 def _refuse_early(plan: Judging, out: Path | None, team: Team) -> None:
@@ -164,7 +177,8 @@ def _reported(
     def watch(outcome: AttackOutcome, labels: Ints, clean: Ints) -> None:
         observers.tell("cwbench_attack_finished", run=started, attack=_finished(outcome, labels, clean, classes))
 
-    evaluation = store.root.parent / "evaluations" / _evaluation_digest(plan, subject.identity, test, substitutes, team)
+    used = {uri: substitute.digest for uri, substitute in substitutes.items()}
+    evaluation = store.root.parent / "evaluations" / evaluation_digest(plan, subject.identity, test, used, team)
     journal, gallery = Journal(evaluation), _gallery(plan, evaluation, out)
     with gallery.held() if gallery else nullcontext():
         outcomes = evaluate_together(
@@ -254,7 +268,9 @@ def write_run(report: Report, predictions: bytes, out: Path, gallery: Gallery | 
     return folder / "report.json"
 
 
-def _substitutes(plan: Judging, recipe_name: str, store: Store, team: Team) -> Substitutes:
+def substitutes_of(plan: Judging, store: Store, team: Team = ALONE) -> Substitutes:
+    """Return where a run's transfer attacks get their networks: trained by its recipe as the dataset has it."""
+    recipe_name = plan.recipe_name.removesuffix("*") if isinstance(plan, Plan) else plan.dataset.default_recipe
     return Substitutes(
         dataset=plan.dataset,
         classes=len(plan.dataset.classes),
@@ -269,10 +285,19 @@ def _substitutes(plan: Judging, recipe_name: str, store: Store, team: Team) -> S
     )
 
 
-def _evaluation_digest(
-    plan: Judging, checkpoint: str, test: Examples, substitutes: Mapping[str | None, Substitute], team: Team
+def evaluation_digest(
+    plan: Judging,
+    checkpoint: str,
+    test: Examples,
+    substitutes: Mapping[str | None, str],
+    team: Team = ALONE,
+    threads: int | None = None,
 ) -> str:
-    """Return the digest of everything that determines what attacks achieve in this process."""
+    """Return the digest of everything that determines what attacks achieve in this process, or in one of ``threads``.
+
+    ``checkpoint`` and ``substitutes`` are digests: of what determines the judged network, and of those that transfer
+    attacks use.
+    """
     attacks = [(planned.label, planned.attack) for planned in plan.attacks]
     return digest.of_json(
         {
@@ -281,13 +306,13 @@ def _evaluation_digest(
             "limit": plan.limit,
             "threat": {"norm": plan.threat.norm, "eps": plan.threat.radius},
             "attacks": [[label, attack.name, attack.model_dump(mode="json")] for label, attack in attacks],
-            "substitutes": {str(uri): substitute.digest for uri, substitute in substitutes.items()},
+            "substitutes": {str(uri): used for uri, used in substitutes.items()},
             "cascade": plan.cascade,
             "precision": plan.precision,
             "seed": plan.seed,
             "batch_size": plan.batch_size,
             "device": plan.device.type,
-            "threads": torch.get_num_threads(),
+            "threads": threads or torch.get_num_threads(),
             "process": [team.rank, team.size],
             "torch": torch.__version__,
             "code": digest.of_code(

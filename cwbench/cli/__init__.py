@@ -4,7 +4,7 @@ import sys
 
 import typer
 
-from cwbench.cli import catalogue, hub, leaderboard, plugins, report, run, schema, verify
+from cwbench.cli import catalogue, hub, leaderboard, plugins, report, run, schema, study, suite, verify
 from cwbench.errors import CwbenchError
 
 INTERRUPTED = 130
@@ -22,11 +22,13 @@ app.command("run")(run.run)
 app.command("list")(catalogue.list_)
 app.command("show")(catalogue.show)
 app.command("verify")(verify.verify)
+app.command("study")(study.study)
 app.command("schema")(schema.schema)
 app.add_typer(report.app, name="report")
 app.add_typer(leaderboard.app, name="leaderboard")
 app.add_typer(plugins.app, name="plugins")
 app.add_typer(hub.app, name="hub")
+app.add_typer(suite.app, name="suite")
 
 
 @app.callback(invoke_without_command=True)

@@ -74,8 +74,8 @@ def suites(
     """Print which attacks the suites of datasets are made of, as a board's suites.json has them."""
     import json
 
+    from cwbench.attack_suites import suites_of
     from cwbench.registry import installed
-    from cwbench.suites import suites_of
 
     typer.echo(json.dumps(suites_of(installed(), dataset or None), indent=1))
 

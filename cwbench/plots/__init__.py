@@ -44,16 +44,24 @@ def write_figures(report: Report, folder: Path) -> list[Path]:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise CwbenchError(f"cannot write into {folder}: {error.strerror}", "choose another with --out") from None
+    for name, figure in figures(report):
+        for kind, content in rendered(figure).items():
+            path = folder / f"{name}.{kind}"
+            write_atomically(path, content)
+            written.append(path)
+    return written
+
+
+def rendered(figure: Figure) -> dict[str, bytes]:
+    """Return a figure as PNG and SVG, by format. The same figure gives the same bytes."""
+    images = {}
     with mpl.rc_context({"svg.hashsalt": "cwbench"}), warnings.catch_warnings():
         warnings.filterwarnings("ignore", "Glyph", UserWarning)  # a name in letters that the font lacks
-        for name, figure in figures(report):
-            for kind in FORMATS:
-                content = io.BytesIO()
-                figure.savefig(content, format=kind, dpi=DPI, metadata={"Date": None} if kind == "svg" else None)
-                path = folder / f"{name}.{kind}"
-                write_atomically(path, content.getvalue())
-                written.append(path)
-    return written
+        for kind in FORMATS:
+            content = io.BytesIO()
+            figure.savefig(content, format=kind, dpi=DPI, metadata={"Date": None} if kind == "svg" else None)
+            images[kind] = content.getvalue()
+    return images
 
 
 def _file_names(labels: Sequence[str]) -> dict[str, str]:

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
 from cwbench.plots.style import CLEAN, INK, axes, line_style, named
 from cwbench.report import Report
@@ -19,7 +20,7 @@ def eps_curves(report: Report, attack: str) -> Figure:
     eps = list(report.accuracy_by_eps(attack))
     rows = [[share if share is not None else 0.0 for share in by_class[name].values()] for name in by_class]
     overall = [share or 0.0 for share in report.accuracy_by_eps(attack).values()]
-    _lines(drawn, eps, rows, list(by_class), overall)
+    accuracy_lines(drawn, eps, rows, list(by_class), overall)
     drawn.axvline(report.threat.eps.value, color=INK, linewidth=0.8, linestyle=":")
     drawn.set_xlabel(f"eps ({report.threat.norm}); dotted: the threat's")
     return figure
@@ -36,14 +37,21 @@ def epoch_curves(report: Report) -> Figure:
         for index in range(len(report.dataset.classes))
     ]
     overall = [sum(point.robust) / max(sum(point.n), 1) for point in curves]
-    _lines(drawn, [point.epoch for point in curves], rows, report.dataset.classes, overall)
-    drawn.set_xlabel("epoch")
+    accuracy_lines(drawn, [point.epoch for point in curves], rows, report.dataset.classes, overall)
+    epoch_axis(drawn)
     return figure
 
 
-def _lines(
+def epoch_axis(drawn: Axes) -> None:
+    """Mark whole epochs."""
+    drawn.xaxis.set_major_locator(MaxNLocator(integer=True))
+    drawn.set_xlabel("epoch")
+
+
+def accuracy_lines(
     drawn: Axes, x: Sequence[float], rows: Sequence[Sequence[float]], names: Sequence[str], overall: Sequence[float]
 ) -> None:
+    """Draw a line for each class, rows of shares over ``x``, and one for all, with the space between best and worst."""
     low, high = ([100 * end(column) for column in zip(*rows, strict=True)] for end in (min, max))
     drawn.fill_between(x, low, high, color=CLEAN, alpha=0.4, linewidth=0)
     ranked = sorted(range(len(rows)), key=lambda index: sum(rows[index]))

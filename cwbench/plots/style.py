@@ -23,6 +23,16 @@ def axes(width: float, height: float, title: str) -> tuple[Figure, Axes]:
     return figure, drawn
 
 
+def panel_row(n: int, width: float, height: float) -> tuple[Figure, list[Axes]]:
+    """Return a figure with ``n`` sets of axes beside each other, each of that many inches."""
+    figure = Figure(figsize=(width * n, height), layout="constrained")
+    panels = list(figure.subplots(1, n, squeeze=False)[0])
+    for panel in panels:
+        for side in ("top", "right"):
+            panel.spines[side].set_visible(False)
+    return figure, panels
+
+
 def named(text: str, longest: int = LONGEST) -> str:
     """Return a name from a report as text for a figure: printable, and not too long."""
     shown = plain(text, "terminal")

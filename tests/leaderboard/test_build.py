@@ -215,8 +215,8 @@ def test_the_board_loads_neither_torch_nor_plugins(size, board, template):
 
 
 def test_the_packaged_suites_are_the_datasets(request):
+    from cwbench.attack_suites import suites_of
     from cwbench.registry import installed
-    from cwbench.suites import suites_of
 
     registry = installed()
     own = [offer.cls.name for offer in registry.offers("dataset") if offer.origin.distribution == "cwbench"]

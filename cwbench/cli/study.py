@@ -1,0 +1,94 @@
+"""``cwbench study``."""
+
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import typer
+
+Homing = tuple[int, ...] | Literal["all", "most-confused"]
+
+
+def study(
+    names: Annotated[
+        list[str], typer.Argument(metavar="NAME...", help="figure1 … figure7, table2 … table5, claims, or all.")
+    ],
+    dataset: Annotated[str, typer.Option(help="NAME[:field=value,...]")] = "digits",
+    recipe: Annotated[
+        str | None, typer.Option(help="paper is the study's own; the dataset's default otherwise.")
+    ] = None,
+    defenses: Annotated[str | None, typer.Option(help="Which take part: madry,mart,he-lis; all by default.")] = None,
+    attacks: Annotated[
+        str | None, typer.Option(help="Of table 2, for example fgsm,pgd,cw; with recipe paper the study's by default.")
+    ] = None,
+    seeds: Annotated[str, typer.Option(help="0,1,2: trainings of each; figures are their means.")] = "0",
+    limit: Annotated[
+        int | None, typer.Option(min=1, help="Judge so many test examples, evenly over the classes.")
+    ] = None,
+    set_: Annotated[
+        list[str] | None, typer.Option("--set", metavar="FIELD=VALUE", help="Change the recipe: recipe.epochs=2.")
+    ] = None,
+    homing: Annotated[
+        str, typer.Option(help="Classes that figure 3 removes: all, most-confused, or indices such as 3,5.")
+    ] = "all",
+    example: Annotated[int | None, typer.Option(min=0, help="The test image of figure 5 b–d.")] = None,
+    superclasses: Annotated[
+        list[str] | None, typer.Option(metavar="NAME=0,1,...", help="A group of classes for figure 2.")
+    ] = None,
+    data: Annotated[Path | None, typer.Option(help="The folder with the data; also CWBENCH_DATA.")] = None,
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1, mps.")] = "auto",
+    precision: Annotated[str, typer.Option(help="auto, fp32, or bf16, as for cwbench run.")] = "auto",
+    executor: Annotated[str, typer.Option(help="local or ray.")] = "local",
+    workers: Annotated[int | None, typer.Option(min=1, max=4096, help="Local processes; one a CPU by default.")] = None,
+    out: Annotated[Path, typer.Option(help="Where cells and study are kept.")] = Path("runs"),
+) -> None:
+    """Draw the study's figures and tables for a dataset: train and judge what is missing, and write one page of it."""
+    from cwbench.allocator import keep_freed_memory
+    from cwbench.registry import installed
+    from cwbench.spec import parse_changes, split_list, validated
+    from cwbench.study.run import Study, machine_of
+    from cwbench.study.run import study as done
+    from cwbench.study.scale import Scale
+    from cwbench.suite.outcome import Failed
+    from cwbench.suite.run import Engine, known_executor, room
+    from cwbench.suite.table import live
+
+    keep_freed_memory()
+    content: dict[str, Any] = {
+        "dataset": dataset,
+        "recipe": recipe,
+        "defenses": split_list(defenses) if defenses else None,
+        "attacks": split_list(attacks) if attacks else None,
+        "seeds": split_list(seeds),
+        "limit": limit,
+        "set": parse_changes(set_),
+        "homing": homing if homing in ("all", "most-confused") else split_list(homing),
+        "example": example,
+        "superclasses": dict(_group(text) for text in superclasses or []),
+    }
+    scale = validated(Scale, content, "the study")
+    registry = installed()
+    machine = machine_of(scale, registry, data=data, device=device, precision=precision)
+    engine = Engine(out=str(out), executor=known_executor(executor), workers=workers or room(1))
+    folder = out / "study" / f"{scale.dataset.name}-{scale.recipe or 'default'}"
+    with live() as watch:
+        found = done(Study(tuple(names), scale, machine, engine, folder), registry, watch)
+    for record in found.records:
+        for finding in record.findings:
+            typer.echo(f"{record.piece}: {finding.summary()}")
+        for note in record.notes:
+            typer.echo(f"{record.piece}: missing: {note}")
+    for item in found.failed:
+        if isinstance(item.outcome, Failed):
+            typer.echo(f"failed: {item.name}: {item.outcome.reason}", err=True)
+    typer.echo(f"\n{found.page}")
+    if found.failed:
+        raise typer.Exit(2)
+
+
+def _group(text: str) -> tuple[str, list[str]]:
+    from cwbench.errors import CwbenchError
+
+    name, equals, members = text.partition("=")
+    if not equals or not name or not members:
+        raise CwbenchError(f"--superclasses {text!r} is not NAME=0,1,...", "for example --superclasses round=0,6,8,9")
+    return name, members.split(",")

@@ -1,0 +1,148 @@
+"""Figure 2 of the study: which class is taken for which under attack, and how often inside its superclass."""
+
+from collections.abc import Mapping, Sequence
+from typing import Literal
+
+import numpy as np
+from matplotlib.figure import Figure
+from scipy.stats import binomtest
+
+from cwbench.errors import CwbenchError
+from cwbench.findings.result import Cells, Finding, of_seeds, points
+from cwbench.plots.confusion import confusion_image
+from cwbench.records import Counts, Share
+from cwbench.report import Report
+
+
+class SuperclassErrors(Finding):
+    """How many of the errors on a superclass stay inside it."""
+
+    name: str
+    errors: int
+    """Misclassified examples of its classes under attack, over all seeds."""
+    inside: int
+    """Those of them that are taken for another class of the same superclass."""
+    by_chance: Share
+    """The share that would stay inside if every wrong class were as likely as any other."""
+
+    @property
+    def title(self) -> str:
+        return self.name
+
+    def summary(self) -> str:
+        return f"{self.name}: {self.inside} of {self.errors} errors stay inside, {points(self.by_chance)} % by chance."
+
+    def table(self) -> Cells:
+        share = self.inside / self.errors if self.errors else None
+        return [[self.name, str(self.errors), str(self.inside), points(share), points(self.by_chance)]]
+
+
+class ConfusionBlocks(Finding):
+    """Confusion counts under an attack, over all seeds, and what superclasses say of them."""
+
+    finding: Literal["confusion-blocks"] = "confusion-blocks"
+    subject: str
+    attack: str
+    seeds: int
+    classes: list[str]
+    confusion: Counts
+    superclasses: dict[str, list[int]]
+    blocks: list[SuperclassErrors]
+    p_value: Share | None
+    """That so many errors stay inside by chance, one-sided: of one seed, since seeds share their examples. None without
+    superclasses."""
+
+    @property
+    def title(self) -> str:
+        return f"Confusion of {self.subject} on {self.dataset} under {self.attack}"
+
+    def summary(self) -> str:
+        i, j = self.most_confused()
+        most = f"Class {self.classes[i]} is most often taken for {self.classes[j]}, {self.confusion[i][j]} times."
+        if not self.blocks:
+            return f"{most} {self.dataset} has no superclasses, so there are no blocks."
+        errors, inside = (sum(getattr(block, part) for block in self.blocks) for part in ("errors", "inside"))
+        chance = sum(block.by_chance * block.errors for block in self.blocks) / max(errors, 1)
+        return (
+            f"{points(inside / errors if errors else None)} % of {errors} errors stay inside the superclass, where "
+            f"{points(chance)} % would by chance (p {self.p_value:.2g}). {most}"
+        )
+
+    def most_confused(self) -> tuple[int, int]:
+        """Return true and predicted class of the most frequent error, the first of them when several tie."""
+        counts = np.array(self.confusion)
+        np.fill_diagonal(counts, -1)
+        i, j = np.unravel_index(int(counts.argmax()), counts.shape)
+        return int(i), int(j)
+
+    def table(self) -> Cells:
+        if self.blocks:
+            head = ["superclass", "errors", "inside", "% inside", "% by chance"]
+            return [head] + [row for block in self.blocks for row in block.table()]
+        return [["true \\ predicted", *self.classes]] + [
+            [name, *map(str, row)] for name, row in zip(self.classes, self.confusion, strict=True)
+        ]
+
+    def figure(self) -> Figure:
+        return confusion_image(
+            self.confusion,
+            self.classes,
+            list(self.superclasses.values()),
+            f"{self.subject} on {self.dataset}, {self.attack}",
+        )
+
+
+def confusion_blocks(
+    reports: Sequence[Report], attack: str, superclasses: Mapping[str, Sequence[int]] | None = None
+) -> ConfusionBlocks:
+    """Return the confusion of one network under an attack, or of several seeds together.
+
+    ``superclasses`` are the dataset's unless they are given: groups of class indices that share none.
+
+    Raises:
+        CwbenchError: the reports do not belong together, or the groups are none.
+    """
+    first = of_seeds(reports)
+    names = first.dataset.classes
+    groups = {name: list(group) for name, group in (superclasses or first.dataset.superclasses).items()}
+    members = [index for group in groups.values() for index in group]
+    if len(set(members)) != len(members) or any(index not in range(len(names)) for index in members):
+        raise CwbenchError(
+            f"superclasses must be groups of the classes 0 to {len(names) - 1}, each class in one",
+            "for example --superclasses round=0,6,8,9 --superclasses straight=1,4,7",
+        )
+    each = [np.array(report.confusion(attack)) for report in reports]
+    counts = sum(each[1:], each[0])
+    blocks = [_block(first.dataset.name, name, group, counts) for name, group in groups.items()]
+    return ConfusionBlocks(
+        dataset=first.dataset.name,
+        subject=first.subject,
+        attack=attack,
+        seeds=len(reports),
+        classes=names,
+        confusion=counts.tolist(),
+        superclasses=groups,
+        blocks=blocks,
+        p_value=_p_value([_block("", name, group, each[0]) for name, group in groups.items()]) if blocks else None,
+    )
+
+
+def _block(dataset: str, name: str, group: list[int], counts: np.ndarray) -> SuperclassErrors:  # type: ignore[type-arg]
+    rows = counts[group]
+    inside = int(rows[:, group].sum() - np.trace(counts[np.ix_(group, group)]))
+    errors = int(rows.sum() - np.trace(counts[np.ix_(group, group)]))
+    return SuperclassErrors(
+        dataset=dataset, name=name, errors=errors, inside=inside, by_chance=(len(group) - 1) / (len(counts) - 1)
+    )
+
+
+def _p_value(blocks: Sequence[SuperclassErrors]) -> float | None:
+    """Return the p-value of the errors inside, for the mean chance weighted by the errors of each superclass.
+
+    Of binomials with different chances the sum varies less than one binomial with their mean, so the test is careful.
+    """
+    errors = sum(block.errors for block in blocks)
+    if not errors:
+        return None
+    chance = sum(block.by_chance * block.errors for block in blocks) / errors
+    return float(binomtest(sum(block.inside for block in blocks), errors, chance, alternative="greater").pvalue)

@@ -1,0 +1,233 @@
+"""Which of the study's properties hold in given results, each with its test."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+from scipy.stats import binomtest, chi2_contingency, spearmanr
+
+from cwbench.findings.result import Cells, Finding
+from cwbench.findings.temperature_table import PGD, TPGD
+from cwbench.records import Share
+from cwbench.report import Report
+from cwbench.sidecar import Columns, column
+from cwbench.statistics import holm
+
+LEVEL = 0.05
+RESAMPLES = 2000
+"""Of the bootstrap: enough to tell a p-value of 0.05 from one of 0.04."""
+Bools = np.ndarray[Any, np.dtype[np.bool_]]
+Verdict = Literal["holds", "does not hold", "not shown", "not applicable"]
+
+
+@dataclass(frozen=True)
+class Judged:
+    """A report and the predictions beside it."""
+
+    report: Report
+    columns: Columns
+
+    def right(self, attack: str) -> Bools:
+        """Return which examples are classified correctly under an attack, or ``clean``."""
+        key = attack if attack == "clean" else column(self.report.attack(attack).label)
+        found: Bools = self.columns[key] == self.columns["labels"]
+        return found
+
+    @property
+    def labels(self) -> Any:
+        return self.columns["labels"]
+
+
+@dataclass(frozen=True)
+class Effect:
+    """What one seed shows."""
+
+    value: float
+    """Positive in the direction that the study found."""
+    p_value: float
+    """One-sided: how likely so much is where there is nothing."""
+
+
+class Property(Finding):
+    """One property of the study, and whether it holds here."""
+
+    claim: str
+    test: str
+    effect: str
+    """What is measured, with its mean over the seeds."""
+    p_values: list[Share]
+    """Of each seed."""
+    p_value: Share | None
+    """The largest of them: the property must hold at every seed (an intersection-union test)."""
+    adjusted: Share | None
+    """For the number of properties, by Holm's method."""
+    verdict: Verdict
+
+    @property
+    def title(self) -> str:
+        return self.claim
+
+    def summary(self) -> str:
+        return f"{self.claim}: {self.verdict}."
+
+    def table(self) -> Cells:
+        p_values = ("–" if p is None else f"{p:.2g}" for p in (self.p_value, self.adjusted))
+        return [[self.claim, self.verdict, self.effect, *p_values, self.test]]
+
+
+class Properties(Finding):
+    """All of them on one dataset."""
+
+    finding: Literal["properties"] = "properties"
+    rows: list[Property]
+
+    @property
+    def title(self) -> str:
+        return f"Which of the study's properties hold on {self.dataset}"
+
+    def summary(self) -> str:
+        kinds: tuple[Verdict, ...] = ("holds", "does not hold", "not shown", "not applicable")
+        counts = {kind: sum(row.verdict == kind for row in self.rows) for kind in kinds}
+        told = ", ".join(f"{n} {kind}" for kind, n in counts.items() if n)
+        return f"Of {len(self.rows)} properties: {told} (at {LEVEL:g} after Holm's adjustment, at every seed)."
+
+    def table(self) -> Cells:
+        head = ["the study's property", "here", "measured", "p", "p (Holm)", "test"]
+        return [head] + [row for entry in self.rows for row in entry.table()]
+
+
+@dataclass(frozen=True)
+class Claim:
+    """A property and how it is tested on one seed."""
+
+    text: str
+    test: str
+    measured: str
+    """Names the effect, with ``{}`` for its value."""
+    needs: tuple[tuple[str, str], ...]
+    """Defenses and attacks whose results it takes."""
+    scale: float = 1.0
+    """What the value is told in: 100 for points."""
+
+
+def properties(dataset: str, claims: Sequence[tuple[Claim, Sequence[Effect] | str]]) -> Properties:
+    """Return the verdicts from the effects of every seed; a text instead of them says why a claim is not applicable."""
+    worst = [None if isinstance(found, str) else max(effect.p_value for effect in found) for _, found in claims]
+    known = [p for p in worst if p is not None]
+    adjusted = iter(holm(known))
+    rows = []
+    for (claim, found), p_value in zip(claims, worst, strict=True):
+        if isinstance(found, str):
+            about: dict[str, Any] = {"effect": found, "p_values": [], "p_value": None, "adjusted": None}
+            verdict: Verdict = "not applicable"
+        else:
+            after = next(adjusted)
+            mean = float(np.mean([effect.value for effect in found]))
+            about = {
+                "effect": claim.measured.format(f"{claim.scale * mean:.2f}"),
+                "p_values": [effect.p_value for effect in found],
+                "p_value": p_value,
+                "adjusted": after,
+            }
+            verdict = _verdict(found, after)
+        rows.append(Property(dataset=dataset, claim=claim.text, test=claim.test, verdict=verdict, **about))
+    return Properties(dataset=dataset, rows=rows)
+
+
+def _verdict(effects: Sequence[Effect], adjusted: float) -> Verdict:
+    if adjusted < LEVEL and all(effect.value > 0 for effect in effects):
+        return "holds"
+    if all(effect.value < 0 and 1 - effect.p_value < LEVEL for effect in effects):
+        return "does not hold"
+    return "not shown"
+
+
+def class_gap(judged: Judged, attack: str = PGD) -> Effect:
+    """Test that classes are equally robust: Pearson's χ² on robust and broken examples of each class."""
+    right, labels = judged.right(attack), judged.labels
+    present = np.unique(labels)
+    counts = np.array([[(right & (labels == c)).sum(), (~right & (labels == c)).sum()] for c in present])
+    shares = counts[:, 0] / counts.sum(1)
+    value = float(shares.max() - shares.min())
+    if (counts.sum(0) == 0).any():  # all robust, or none
+        return Effect(value, 1.0)
+    return Effect(value, float(chi2_contingency(counts).pvalue))
+
+
+def vulnerable_hit_more(weak: Judged, strong: Judged, attacks: tuple[str, str] = ("fgsm", PGD)) -> Effect:
+    """Test that the stronger attack takes more from the classes that are less robust under the weaker one.
+
+    Spearman's correlation over classes of robustness under the weaker attack with what the stronger takes, its sign
+    turned. Luck under the weaker attack raises both, so chance works against the property.
+    """
+    first, second = (_class_shares(judged, attack) for judged, attack in zip((weak, strong), attacks, strict=True))
+    return _rank_effect(first, [b - a for a, b in zip(first, second, strict=True)])
+
+
+def norms_follow_robustness(judged: Judged, norms: Sequence[float], attack: str = PGD) -> Effect:
+    """Test that classes with larger classifier weights are more robust: Spearman's correlation over the classes."""
+    present = np.unique(judged.labels)
+    return _rank_effect([norms[int(c)] for c in present], _class_shares(judged, attack))
+
+
+def temperature_hits_more(
+    first: tuple[Judged, Judged], second: tuple[Judged, Judged], attacks: tuple[str, str] = (PGD, TPGD)
+) -> Effect:
+    """Test that Temperature-PGD takes more from the first network than from the second, beyond what PGD takes.
+
+    Of the examples that are lost by one network only, lost being right under PGD and wrong under Temperature-PGD, those
+    lost by the first: a one-sided sign test on pairs.
+    """
+    lost = [plain.right(attacks[0]) & ~hot.right(attacks[1]) for plain, hot in (first, second)]
+    gained = [~plain.right(attacks[0]) & hot.right(attacks[1]) for plain, hot in (first, second)]
+    value = float(np.mean(lost[0]) - np.mean(gained[0]) - np.mean(lost[1]) + np.mean(gained[1]))
+    only = int((lost[0] & ~lost[1]).sum()), int((lost[1] & ~lost[0]).sum())
+    return Effect(value, float(binomtest(only[0], sum(only), alternative="greater").pvalue) if sum(only) else 1.0)
+
+
+def gap_is_wider(wide: tuple[Judged, str], narrow: tuple[Judged, str], seed: int = 0) -> Effect:
+    """Test that the gap between best and worst class is wider in the first than in the second.
+
+    A bootstrap of the test examples within each class, the same draw for both (Efron & Tibshirani 1993, An introduction
+    to the bootstrap): the p-value is the share of draws in which it is not.
+    """
+    labels = wide[0].labels
+    rights = np.stack([judged.right(attack) for judged, attack in (wide, narrow)])
+    draw = np.random.default_rng(seed)
+    shares = []
+    for c in np.unique(labels):
+        of_class = rights[:, labels == c]
+        rows = draw.integers(of_class.shape[1], size=(RESAMPLES, of_class.shape[1]))
+        shares.append(of_class[:, rows].mean(2))  # 2 × resamples
+    spread = np.ptp(np.stack(shares), axis=0)
+    measured = [float(np.ptp([right[labels == c].mean() for c in np.unique(labels)])) for right in rights]
+    p_value = (1 + int((spread[0] <= spread[1]).sum())) / (1 + RESAMPLES)
+    return Effect(measured[0] - measured[1], p_value)
+
+
+def errors_stay_inside(judged: Judged, groups: Mapping[str, Sequence[int]], attack: str = PGD) -> Effect:
+    """Test that errors stay inside the superclass more often than if every wrong class were as likely."""
+    group_of = {index: number for number, group in enumerate(groups.values()) for index in group}
+    sizes = [len(group) for group in groups.values()]
+    k = len(judged.report.dataset.classes)
+    predicted, labels = judged.columns[column(judged.report.attack(attack).label)], judged.labels
+    wrong = [(int(y), int(p)) for y, p in zip(labels, predicted, strict=True) if y != p and int(y) in group_of]
+    if not wrong:
+        return Effect(0.0, 1.0)
+    chance = float(np.mean([(sizes[group_of[y]] - 1) / (k - 1) for y, _ in wrong]))
+    inside = sum(group_of[y] == group_of.get(p) for y, p in wrong)
+    p_value = float(binomtest(inside, len(wrong), chance, alternative="greater").pvalue)
+    return Effect(inside / len(wrong) - chance, p_value)
+
+
+def _class_shares(judged: Judged, attack: str) -> list[float]:
+    right, labels = judged.right(attack), judged.labels
+    return [float(right[labels == c].mean()) for c in np.unique(labels)]
+
+
+def _rank_effect(x: Sequence[float], y: Sequence[float]) -> Effect:
+    if np.ptp(x) == 0 or np.ptp(y) == 0:
+        return Effect(0.0, 1.0)
+    found = spearmanr(x, y, alternative="greater")
+    return Effect(float(found.statistic), float(found.pvalue))

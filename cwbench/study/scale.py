@@ -1,0 +1,118 @@
+"""How large a study is done, and which runs it is made of."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, JsonValue
+
+from cwbench.api import Dataset
+from cwbench.errors import CwbenchError, did_you_mean
+from cwbench.plan import build, changed_recipe
+from cwbench.registry import Registry
+from cwbench.spec import PluginSpec, RunSpec
+
+REFERENCE = "madry"
+"""The defense that the study looks at unless it compares several."""
+STANDARD = "standard"
+INSTANCE_WISE = (REFERENCE, "trades", "mart", "rst")
+"""Those of tables 2 to 4."""
+HYPERSPHERE = (REFERENCE, "he", "he-lis", "he-cmp")
+"""Those of table 5."""
+PAPER = "paper"
+STUDY_ATTACKS = ("fgsm", "pgd", "cw", "transfer", "nattack")
+"""Table 2: white-box, and black-box by transfer and by queries."""
+QUICK_ATTACKS = ("fgsm", "pgd", "cw-pgd", "transfer", "square:queries=1000")
+"""The same kinds at a fraction of the cost: CW as PGD on its margin, and fewer queries."""
+INVERSE_TEMPERATURES = (2.0, 5.0, 10.0, 50.0)
+"""5 is table 3's; table 4 sweeps the others (RECIPES: 2, 5, 10, 50 are sensible)."""
+POINTS = 20
+"""About so many points the curves of figure 1 have."""
+
+
+class Scale(BaseModel):
+    """What a study is done on. Two results belong together if they are of the same scale."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    dataset: PluginSpec = PluginSpec(name="digits")
+    recipe: str | None = None
+    """The dataset's default recipe if unset; ``paper`` is the study's."""
+    defenses: tuple[PluginSpec, ...] | None = None
+    """Which of the study's defenses take part, and others in tables 2 to 4; all of the study's if unset."""
+    attacks: tuple[PluginSpec, ...] | None = None
+    """Of table 2."""
+    seeds: Annotated[tuple[Annotated[int, Field(ge=0, lt=2**63)], ...], Field(min_length=1)] = (0,)
+    limit: Annotated[int, Field(ge=1)] | None = None
+    set: dict[str, JsonValue] = {}
+    homing: tuple[int, ...] | Literal["all", "most-confused"] = "all"
+    """Indices of the confound classes that are removed in figure 3."""
+    example: Annotated[int, Field(ge=0)] | None = None
+    """The test image of figure 5 b–d; one of the most vulnerable class if unset."""
+    superclasses: dict[str, tuple[int, ...]] = {}
+    """Groups for figure 2 where the dataset has none."""
+
+    def run(self, defense: str, attack: str, seed: int, where: "Machine") -> RunSpec:
+        """Return the run of a cell: one defense, one attack, one seed."""
+        return RunSpec(
+            defense=PluginSpec.model_validate(defense),
+            attacks=(PluginSpec.model_validate(attack),),
+            dataset=self.dataset,
+            recipe=self.recipe,
+            seed=seed,
+            limit=self.limit,
+            set=self.set,
+            every=where.every if defense == REFERENCE else None,
+            data=where.data,
+            device=where.device,
+            precision=where.precision,
+        )
+
+    def of(self, names: Sequence[str], others: bool = False) -> list[str]:
+        """Return which of some defenses take part, as text; with ``others`` also those that the study does not have."""
+        if self.defenses is None:
+            return list(names)
+        known = {*INSTANCE_WISE, *HYPERSPHERE, STANDARD}
+        return [str(d) for d in self.defenses if d.name in names or (others and d.name not in known)]
+
+    @property
+    def table2_attacks(self) -> tuple[str, ...]:
+        if self.attacks:
+            return tuple(map(str, self.attacks))
+        return STUDY_ATTACKS if self.recipe == PAPER else QUICK_ATTACKS
+
+
+class Machine(BaseModel):
+    """Where a study is done; none of it belongs to its results but by rounding."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    data: Path | None = None
+    device: str = "auto"
+    precision: Literal["auto", "fp32", "bf16"] = "auto"
+    every: int
+    """After how many epochs a point of figure 1 is measured."""
+
+
+def dataset_of(scale: Scale, registry: Registry) -> Dataset:
+    """Return the dataset of a study.
+
+    Raises:
+        CwbenchError: unknown names or fields, or a superclass that is none.
+    """
+    dataset = build(registry.dataset(scale.dataset.name), scale.dataset, "dataset")
+    for spec in (*(scale.defenses or ()), *(PluginSpec(name=name) for name in (REFERENCE,))):
+        build(registry.defense(spec.name), spec, "defense")
+    for spec in scale.attacks or ():
+        build(registry.attack(spec.name), spec, "attack")
+    name = scale.recipe or dataset.default_recipe
+    if name not in dataset.recipes:
+        raise CwbenchError(f"{dataset.name} has no recipe {name!r}", did_you_mean(name, dataset.recipes))
+    changed_recipe(dataset.recipes[name], scale.set)
+    return dataset
+
+
+def curve_step(scale: Scale, dataset: Dataset) -> int:
+    """Return after how many epochs a point of figure 1 is measured."""
+    recipe = changed_recipe(dataset.recipes[scale.recipe or dataset.default_recipe], scale.set)
+    return max(1, recipe.epochs // POINTS)

@@ -1,0 +1,56 @@
+"""Holding a suite against what is installed, before anything runs."""
+
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
+
+from cwbench.errors import CwbenchError
+from cwbench.plan import build, make_plan, plan_judging
+from cwbench.registry import Registry
+from cwbench.spec import PluginSpec
+from cwbench.suite.spec import Cell, SuiteSpec, cells_of, refuse
+
+
+def checked_cells(suite: SuiteSpec, registry: Registry) -> list[Cell]:
+    """Return the cells of a suite, each of which can be run as far as names, fields and combinations tell.
+
+    Raises:
+        CwbenchError: names every unknown name, bad field and combination that is none, all at once.
+    """
+    refuse(suite, list(_bad_names(suite, registry)))
+    cells = cells_of(suite)
+    refuse(suite, [f"{cell.name}: {error}" for cell in cells if (error := _misfit(cell, registry))])
+    return cells
+
+
+def _bad_names(suite: SuiteSpec, registry: Registry) -> Iterator[str]:
+    """Yield what is wrong with each plugin that the axes name."""
+    finders: Mapping[str, Callable[[str], Any]] = {
+        "defense": registry.defense,
+        "dataset": registry.dataset,
+        "backbone": registry.backbone,
+        "attacks": registry.attack,
+    }
+    axes = suite.axes()
+    for kind, find in finders.items():
+        for spec in _plugins(axes.get(kind, ())):
+            try:
+                build(find(spec.name), spec, kind.removesuffix("s"))
+            except CwbenchError as error:
+                yield str(error)
+
+
+def _plugins(values: tuple[Any, ...]) -> Iterator[PluginSpec]:
+    for value in values:
+        yield from value if isinstance(value, tuple) else (value,)
+
+
+def _misfit(cell: Cell, registry: Registry) -> CwbenchError | None:
+    """Return why the parts of a cell do not go together, or None."""
+    try:
+        if cell.spec.checkpoint:
+            plan_judging(cell.spec, cell.spec.dataset, registry)
+        else:
+            make_plan(cell.spec, registry)
+    except CwbenchError as error:
+        return error
+    return None

@@ -1,0 +1,105 @@
+"""What workers do: find out what runs are, train a checkpoint, judge a cell. Each is a function of plain values."""
+
+import os
+import tempfile
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from cwbench import data, progress
+from cwbench.allocator import keep_freed_memory
+from cwbench.checkpoints import Store
+from cwbench.plan import make_plan
+from cwbench.registry import installed
+from cwbench.runner import run, substitutes_of, training_of
+from cwbench.spec import RunSpec
+from cwbench.suite.identity import Identity, Training, identified, without_class
+from cwbench.suite.outcome import Done, Outcome, attempted
+from cwbench.suite.results import Results
+from cwbench.suite.shared import Shared
+from cwbench.training.fit import fit
+from cwbench.training.job import Job
+
+
+@dataclass(frozen=True)
+class Places:
+    """Where workers find things and leave them."""
+
+    results: str
+    """Of the cells."""
+    shared: str | None = None
+    """The checkpoint store that machines share; None on one machine, where the user's cache is all there is."""
+    threads: int = 1
+    """Of PyTorch, in each worker."""
+
+    def settle(self) -> Store:
+        """Make this process a worker, and return its own store of checkpoints."""
+        torch.set_num_threads(self.threads)
+        os.environ[progress.SWITCH] = "0"  # the suite shows a table instead
+        keep_freed_memory()
+        return Store.default()
+
+
+def identify(specs: Sequence[RunSpec], places: Places) -> list[Identity | str]:
+    """Return what each run is, or why it cannot be."""
+    store = places.settle()
+    return identified(specs, installed(), store, places.threads)
+
+
+def train(training: Training, places: Places) -> Outcome:
+    """See to it that a checkpoint is there."""
+    return attempted(lambda: _train(training, places))
+
+
+def _train(training: Training, places: Places) -> Done:
+    began, store = time.perf_counter(), places.settle()
+    shared = Shared(places.shared) if places.shared else None
+    if not (shared.fetch(training.key, store) if shared else store.holds(training.key)):
+        if shared:
+            for key in training.after:
+                shared.fetch(key, store)
+        with data.remembering():
+            _fit(training, store)
+    if shared:
+        shared.publish(training.key, store)
+    return Done(time.perf_counter() - began)
+
+
+def _fit(training: Training, store: Store) -> None:
+    plan = make_plan(training.spec, installed())
+    if training.role == "without":
+        assert training.removed is not None  # noqa: S101 - the role says it
+        fit(Job.of(without_class(plan, training.removed)), store)
+    elif training.role == "substitute":
+        substitutes_of(plan, store).trained(plan.attacks)
+    else:
+        job, curves = training_of(plan, data.open_split(plan.dataset, "test", plan.root))
+        if training.role == "teacher":
+            fit(job.standard(), store)
+        else:
+            fit(job, store, curves.measure if curves else None)
+
+
+def judge(spec: RunSpec, identity: Identity, places: Places) -> Outcome:
+    """Do a run whose trainings are done, and keep its report among the results."""
+    outcome = attempted(lambda: _judge(spec, identity, places))
+    if not isinstance(outcome, Done):
+        Results(places.results).put_failure(identity.folder, outcome)
+    return outcome
+
+
+def _judge(spec: RunSpec, identity: Identity, places: Places) -> Done:
+    began, store = time.perf_counter(), places.settle()
+    if places.shared:
+        shared = Shared(places.shared)
+        for training in identity.trainings:
+            shared.fetch(training.key, store)
+    with tempfile.TemporaryDirectory(prefix="cwbench-") as place, data.remembering():
+        report, path = run(spec, registry=installed(), store=store, out=Path(place))
+        assert path  # noqa: S101 - a run with a folder writes into it
+        Results(places.results).put(identity.folder, path.parent)
+    worst = report.worst_case().worst_class
+    return Done(time.perf_counter() - began, report.worst_case().overall.accuracy, worst.accuracy if worst else None)

@@ -1,0 +1,213 @@
+"""Suites of real cells: nothing is done twice, a failure stops nothing, and a killed suite goes on."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+
+from cwbench import sidecar
+from cwbench.report import read_report
+
+
+def results(folder):
+    """Return of every finished cell what does not depend on when and how fast it was done."""
+    found = {}
+    for path in sorted(folder.glob("*/report.json")):
+        report = read_report(path)
+        content = report.model_dump(mode="json", exclude={"digest": True, "provenance": {"created"}})
+        for attack in content["attacks"]:
+            del attack["cost"]["seconds"]
+        columns = sidecar.read(report, path.parent)
+        found[path.parent.name] = content, {name: column.tolist() for name, column in columns.items()}
+    return found
+
+
+def written(folder):
+    return {path: path.stat().st_mtime_ns for path in folder.rglob("*") if path.is_file()}
+
+
+def test_every_cell_is_judged_each_checkpoint_trained_once_and_nothing_twice(write, command, tmp_path):
+    first = command("suite", "run", write())
+    assert first.returncode == 0, first.stderr
+    assert "4 of 4 cells are finished, 0 failed" in first.stdout
+    assert first.stdout.count("done in") == 4
+    assert len(results(tmp_path / "runs" / "cells")) == 4
+    store = tmp_path / "cache" / "checkpoints"
+    assert len(list(store.iterdir())) == 2
+    before = written(tmp_path / "runs") | written(store)
+    again = command("suite", "run", tmp_path / "suite.yaml")
+    assert again.returncode == 0, again.stderr
+    assert again.stdout.count("finished before") == 4
+    assert written(tmp_path / "runs") | written(store) == before
+    more = command("suite", "run", write(attacks=["fgsm", "pgd:steps=3", "tpgd:steps=2"]))
+    assert (more.stdout.count("finished before"), more.stdout.count("done in")) == (4, 2)
+    status = command("suite", "status", tmp_path / "suite.yaml")
+    assert "6 of 6 cells are finished" in status.stdout
+
+
+def test_a_failed_cell_is_told_with_its_reason_and_the_others_go_on(write, command, tmp_path):
+    broken = write(
+        datasets=["digits", "mnist:"],
+        run={"limit": 40, "set": {"recipe.epochs": 2, "recipe.judge_epoch": None}, "data": str(tmp_path)},
+    )
+    done = command("suite", "run", broken)
+    assert done.returncode == 2
+    assert "4 of 8 cells are finished, 4 failed" in done.stdout
+    assert done.stdout.count("failed: ") == 4
+    assert "MNIST/raw" in done.stdout
+    assert done.stderr.splitlines()[-1].startswith("cwbench: 4 of 8 cells failed (the same command tries them again)")
+    status = command("suite", "status", broken)
+    assert "4 of 8 cells are finished, 4 failed" in status.stdout
+
+
+CRASHING = """
+import cwbench
+from cwbench.api import Access, Attack
+
+class Crash(Attack):
+    name = "crash"
+    reference = "nobody"
+    access = Access.DECISION
+
+    def perturb(self, model, x, y, *, threat, streams, budget):
+        raise RuntimeError("no idea")
+
+@cwbench.hookimpl
+def cwbench_attacks():
+    return [Crash]
+"""
+
+
+def test_a_bug_of_a_plugin_ends_with_its_traceback_after_everything_else(write, command, tmp_path):
+    (tmp_path / "crashing.py").write_text(CRASHING)
+    info = tmp_path / "crashing-1.0.dist-info"
+    info.mkdir()
+    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: crashing\nVersion: 1.0\n")
+    (info / "entry_points.txt").write_text("[cwbench]\ncrashing = crashing\n")
+    suite = write(defenses=["standard"], attacks=["crash", "fgsm"])
+    done = command("suite", "run", suite, PYTHONPATH=str(tmp_path))
+    assert done.returncode == 1
+    assert "1 of 2 cells are finished, 1 failed" in done.stdout
+    assert "RuntimeError: no idea" in done.stdout
+    assert "Traceback" in done.stderr
+    status = command("suite", "status", suite, PYTHONPATH=str(tmp_path))
+    assert "failed: standard × crash × digits × seed 0: RuntimeError: no idea" in status.stdout
+
+
+def _started(tmp_path, environment, *arguments):
+    return subprocess.Popen(
+        [sys.executable, "-m", "cwbench", "suite", "run", str(tmp_path / "suite.yaml"), *arguments],
+        cwd=tmp_path,
+        env=environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+
+
+def _wait_for(condition, process, seconds=200):
+    until = time.monotonic() + seconds
+    while not condition():
+        assert process.poll() is None, process.communicate()
+        assert time.monotonic() < until
+        time.sleep(0.02)
+
+
+LONG = {"seeds": [0, 1, 2], "run": {"limit": 40, "set": {"recipe.epochs": 6}}}
+
+
+@pytest.fixture
+def whole(write, command, tmp_path):
+    """The results of a suite that nothing happened to."""
+    done = command("suite", "run", write(**LONG), "--out", tmp_path / "whole", CWBENCH_CACHE=str(tmp_path / "other"))
+    assert done.returncode == 0, done.stderr
+    return results(tmp_path / "whole" / "cells")
+
+
+def test_a_killed_suite_goes_on_and_arrives_at_the_same_reports(whole, command, environment, tmp_path):
+    cells = tmp_path / "runs" / "cells"
+    with _started(tmp_path, environment) as process:
+        _wait_for(lambda: len(list(cells.glob("*/report.json"))) >= 2, process)
+        os.killpg(process.pid, signal.SIGKILL)
+    kept = written(cells)
+    finished = {path: stamp for path, stamp in kept.items() if (path.parent / "report.json") in kept}
+    assert 2 * 2 <= len(finished) < 12 * 2
+    done = command("suite", "run", tmp_path / "suite.yaml")
+    assert done.returncode == 0, done.stderr
+    assert "12 of 12 cells are finished" in done.stdout
+    assert results(cells) == whole
+    assert finished.items() <= written(cells).items()
+
+
+def test_a_lost_worker_costs_a_retry_and_no_cell(whole, environment, tmp_path):
+    with _started(tmp_path, environment, "--workers", "2") as process:
+        cells = tmp_path / "runs" / "cells"
+        _wait_for(lambda: list(cells.glob("*/report.json")), process)
+        workers = _workers(process.pid)
+        os.kill(workers[0], signal.SIGKILL)
+        out, err = process.communicate(timeout=250)
+    assert process.returncode == 0, err
+    assert "12 of 12 cells are finished" in out
+    assert results(tmp_path / "runs" / "cells") == whole
+
+
+def _workers(parent):
+    """Return the processes below one that load the workers' code."""
+    listed = subprocess.run(["ps", "-eo", "pid,ppid,args"], capture_output=True, text=True, check=True).stdout
+    rows = [line.split(None, 2) for line in listed.splitlines()[1:]]
+    return [int(pid) for pid, above, args in rows if int(above) == parent and "spawn_main" in args]
+
+
+def test_ctrl_c_ends_the_workers_and_the_same_command_goes_on(write, environment, command, tmp_path):
+    write(**LONG)
+    with _started(tmp_path, environment) as process:
+        _wait_for(lambda: list((tmp_path / "runs" / "cells").glob("*/report.json")), process)
+        workers = _workers(process.pid)
+        process.send_signal(signal.SIGINT)
+        _, err = process.communicate(timeout=60)
+    assert process.returncode == 130, err
+    assert "the same command goes on" in err
+    time.sleep(0.5)
+    assert workers
+    assert not any(os.path.exists(f"/proc/{pid}") for pid in workers)  # noqa: PTH110 - not a file to open
+
+
+@pytest.mark.parametrize(
+    ("arguments", "complaint"),
+    [
+        (["--executor", "slurm"], "there is no executor 'slurm' (local or ray)"),
+        (["--out", "/proc/nowhere"], "cannot write into /proc/nowhere/cells"),
+        (["--out", "nosuch://bucket/x"], "cannot use nosuch://bucket/x/cells"),
+    ],
+)
+def test_what_cannot_be_run_gets_one_line_and_runs_nothing(arguments, complaint, write, command, tmp_path):
+    done = command("suite", "run", write(), *arguments)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert complaint in done.stderr
+    assert done.stderr.count("\n") == 1
+    assert not (tmp_path / "cache").exists()
+
+
+def test_a_file_that_is_missing_or_no_suite_gets_one_line(command, tmp_path):
+    for content in (None, "{", "[]", "name: x"):
+        path = tmp_path / "suite.yaml"
+        path.unlink(missing_ok=True)
+        if content is not None:
+            path.write_text(content)
+        done = command("suite", "run", path)
+        assert (done.returncode, done.stderr.count("\n")) == (2, 1), done.stderr
+
+
+def test_results_may_lie_wherever_fsspec_reaches(write, command, tmp_path):
+    done = command("suite", "run", write(defenses=["standard"]), "--out", f"file://{tmp_path}/elsewhere")
+    assert done.returncode == 0, done.stderr
+    assert len(results(tmp_path / "elsewhere" / "cells")) == 2
+    report = next((tmp_path / "elsewhere" / "cells").glob("*/report.json"))
+    assert json.loads(report.read_text())["training"]
+    shown = command("report", "show", report)
+    assert shown.returncode == 0, shown.stderr
