@@ -1,6 +1,7 @@
 """Shared fixtures: a cache of the test run's own, and a network small enough to train in a test."""
 
 import os
+import shutil
 from pathlib import Path
 
 import pytest
@@ -99,3 +100,42 @@ def _run_to_report(defense: str, out: Path) -> Path:
     )
     (path,) = out.glob("*/report.json")
     return path
+
+
+@pytest.fixture(scope="module")
+def browser():
+    """A real chromium; what needs it is skipped where there is none."""
+    sync_api = pytest.importorskip("playwright.sync_api", reason="pip install -e '.[dev]' brings playwright")
+    installed = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+    if installed is None:
+        pytest.skip("no chromium here: apt-get install chromium")
+    with sync_api.sync_playwright() as playwright:
+        # The sandbox needs privileges that a container lacks; the page is our own.
+        chromium = playwright.chromium.launch(executable_path=installed, args=["--no-sandbox"])
+        yield chromium
+        chromium.close()
+
+
+@pytest.fixture
+def opened(browser):
+    """Return a function that opens a page; at the end it must have asked for nothing else and complained of nothing."""
+    contexts, complaints = [], []
+
+    def go(url, **options):
+        context = browser.new_context(**options)
+        contexts.append(context)
+        page = context.new_page()
+        page.on("console", lambda message: complaints.append(message.text))
+        page.on("pageerror", lambda error: complaints.append(str(error)))
+        page.on("dialog", lambda dialog: (complaints.append(dialog.message), dialog.dismiss()))
+        page.on(
+            "request",
+            lambda asked: complaints.append(asked.url) if asked.url.split("#")[0] != url.split("#")[0] else None,
+        )
+        page.goto(url)
+        return page
+
+    yield go
+    for context in contexts:
+        context.close()
+    assert complaints == []

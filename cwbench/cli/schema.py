@@ -9,7 +9,7 @@ import typer
 def schema(
     write: Annotated[Path | None, typer.Option(help="Write all schemas into this folder instead.")] = None,
 ) -> None:
-    """Print the JSON schema of reports, or write those of reports and leaderboards as files."""
+    """Print the JSON schema of reports, or write those of everything that cwbench reads and writes."""
     import json
 
     from cwbench.errors import CwbenchError
@@ -17,12 +17,16 @@ def schema(
     from cwbench.leaderboard import board
     from cwbench.report import SCHEMA_VERSION
     from cwbench.report import schema as report_schema
+    from cwbench.study.record import schema as study_schema
+    from cwbench.suite.spec import schema as suite_schema
 
     texts = {
         f"{name}.json": json.dumps(content, indent=2) + "\n"
         for name, content in {
             f"report.v{SCHEMA_VERSION}": report_schema(),
             f"leaderboard.v{board.SCHEMA_VERSION}": board.schema(),
+            "study.v1": study_schema(),
+            "suite": suite_schema(),
         }.items()
     }
     if write is None:

@@ -127,7 +127,7 @@ def confusion_blocks(
     )
 
 
-def _block(dataset: str, name: str, group: list[int], counts: np.ndarray) -> SuperclassErrors:  # type: ignore[type-arg]
+def _block(dataset: str, name: str, group: list[int], counts: np.ndarray) -> SuperclassErrors:
     rows = counts[group]
     inside = int(rows[:, group].sum() - np.trace(counts[np.ix_(group, group)]))
     errors = int(rows.sum() - np.trace(counts[np.ix_(group, group)]))

@@ -1,6 +1,6 @@
 """Figure 3 of the study: adversarial examples that become robust when the class they are taken for is removed."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -135,7 +135,7 @@ def homing(
     columns: Columns,
     subject: str,
     wanted: Sequence[Removal],
-    without: dict[int, Model],
+    without: Mapping[int, Model],
 ) -> Homing:
     """Return how many adversarial examples become robust without the class that they are taken for (definition 3).
 

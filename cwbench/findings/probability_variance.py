@@ -80,7 +80,7 @@ def probability_variance(
     )
 
 
-def _of_model(model: Model, examples: Examples, classes: int, device: torch.device) -> np.ndarray:  # type: ignore[type-arg]
+def _of_model(model: Model, examples: Examples, classes: int, device: torch.device) -> np.ndarray:
     sums, counts = torch.zeros(classes, dtype=torch.float64), torch.zeros(classes, dtype=torch.float64)
     with evaluating(model), torch.no_grad():
         for rows in torch.arange(len(examples)).split(BATCH):
@@ -91,7 +91,7 @@ def _of_model(model: Model, examples: Examples, classes: int, device: torch.devi
     return (sums / counts).numpy()  # NaN for a class without examples
 
 
-def _mean(seeds: Sequence[np.ndarray]) -> list[float | None]:  # type: ignore[type-arg]
+def _mean(seeds: Sequence[np.ndarray]) -> list[float | None]:
     return [None if np.isnan(value) else float(value) for value in np.mean(seeds, axis=0)]
 
 

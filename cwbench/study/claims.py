@@ -32,7 +32,7 @@ def _superclasses(evidence: Evidence, seed: int) -> Effect:
     return p.errors_stay_inside(judged, groups)
 
 
-_BOOTSTRAP = "bootstrap of the test examples within classes, one-sided"
+_EXCHANGE = "permutation of paired verdicts, one-sided"
 _GAP = "narrower by {} points"
 CLAIMS: tuple[tuple[Claim, Test], ...] = (
     (
@@ -48,7 +48,7 @@ CLAIMS: tuple[tuple[Claim, Test], ...] = (
     (
         Claim(
             "the gap is wider in adversarial training than in standard training",
-            _BOOTSTRAP,
+            _EXCHANGE,
             "wider by {} points",
             ((REFERENCE, "pgd"), (STANDARD, "pgd")),
             scale=100,
@@ -103,7 +103,7 @@ CLAIMS: tuple[tuple[Claim, Test], ...] = (
         (
             Claim(
                 f"{defense.upper()} narrows the gap of Madry's training (PGD)",
-                _BOOTSTRAP,
+                _EXCHANGE,
                 _GAP,
                 ((REFERENCE, "pgd"), (defense, "pgd")),
                 scale=100,

@@ -1,5 +1,6 @@
 """Workers on a Ray cluster: each task with its request of processors and GPUs, again when its machine is lost."""
 
+import logging
 import os
 import socket
 from collections.abc import Mapping
@@ -39,7 +40,7 @@ class RayExecutor:
                 address=os.environ.get(ADDRESS) or None,
                 runtime_env={"env_vars": passed | {"OMP_NUM_THREADS": str(resources.cpus)}},
                 log_to_driver=False,
-                logging_level="ERROR",
+                logging_level=logging.ERROR,
                 include_dashboard=False if self._own else None,
             )
         except Exception as error:  # noqa: BLE001 - Ray raises its own, ConnectionError, RuntimeError, ValueError …

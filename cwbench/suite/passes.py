@@ -82,7 +82,7 @@ def _step(defense: Defense, threat: Threat, inner: Inner, shape: tuple[int, int]
     state = defense.prepare(Task(tuple(map(str, range(classes))), EXAMPLES, 1))
     loss = defense.loss(model, batch, threat=threat, inner=inner, streams=BatchStreams.of(0, "count"), state=state)
     inside = features.backward_images
-    loss.total.backward()  # type: ignore[no-untyped-call]  # PyTorch's own
+    loss.total.backward()
     outside = features.backward_images - inside
     return Passes(features.forward_images / EXAMPLES, inside / EXAMPLES, outside / EXAMPLES)
 

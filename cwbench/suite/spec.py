@@ -109,6 +109,12 @@ class SuiteSpec(_Closed):
         return {name: values for name, values in axes.items() if values is not None}
 
 
+def schema() -> dict[str, Any]:
+    """Return the JSON schema of a suite file, for editors."""
+    head = {"$schema": "https://json-schema.org/draft/2020-12/schema", "title": "cwbench suite"}
+    return head | SuiteSpec.model_json_schema() | head
+
+
 @dataclass(frozen=True)
 class Cell:
     """One run of a suite."""

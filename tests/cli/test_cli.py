@@ -247,12 +247,16 @@ def test_list_checkpoints(cwbench, report_file):
     assert read_report(report_file).training.checkpoint[:12] in printed
 
 
-def test_schema_prints_and_writes(cwbench, tmp_path):
+def test_schema_prints_and_writes(cwbench, tmp_path, request):
     _, printed, _ = cwbench("schema")
     assert json.loads(printed) == json.loads(json.dumps(schema()))
     _, path, _ = cwbench("schema", "--write", str(tmp_path))
     assert (tmp_path / "report.v1.json").read_text() == printed
-    assert path.split() == [str(tmp_path / name) for name in ("report.v1.json", "leaderboard.v1.json")]
+    names = ("report.v1.json", "leaderboard.v1.json", "study.v1.json", "suite.json")
+    assert path.split() == [str(tmp_path / name) for name in names]
+    for name in names:
+        committed = (request.config.rootpath / "schemas" / name).read_text()
+        assert committed == (tmp_path / name).read_text(), "run: cwbench schema --write schemas"
     code, _, errors = cwbench("schema", "--write", str(tmp_path / "no"))
     assert code == 2
     assert "does not exist" in errors

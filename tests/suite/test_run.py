@@ -8,9 +8,12 @@ import sys
 import time
 
 import pytest
+import yaml
 
 from cwbench import sidecar
 from cwbench.report import read_report
+
+from .conftest import FAST
 
 
 def results(folder):
@@ -51,8 +54,9 @@ def test_every_cell_is_judged_each_checkpoint_trained_once_and_nothing_twice(wri
 
 def test_a_failed_cell_is_told_with_its_reason_and_the_others_go_on(write, command, tmp_path):
     broken = write(
-        datasets=["digits", "mnist:"],
-        run={"limit": 40, "set": {"recipe.epochs": 2, "recipe.judge_epoch": None}, "data": str(tmp_path)},
+        datasets=["digits", "mnist"],
+        recipes="quick",
+        run={"limit": 40, "set": {"recipe.epochs": 2}, "data": str(tmp_path)},
     )
     done = command("suite", "run", broken)
     assert done.returncode == 2
@@ -118,33 +122,38 @@ def _wait_for(condition, process, seconds=200):
         time.sleep(0.02)
 
 
-LONG = {"seeds": [0, 1, 2], "run": {"limit": 40, "set": {"recipe.epochs": 6}}}
+LONG = {"seeds": [0, 1], "run": {"limit": 40, "set": {"recipe.epochs": 6}}}
 
 
-@pytest.fixture
-def whole(write, command, tmp_path):
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory):
     """The results of a suite that nothing happened to."""
-    done = command("suite", "run", write(**LONG), "--out", tmp_path / "whole", CWBENCH_CACHE=str(tmp_path / "other"))
-    assert done.returncode == 0, done.stderr
-    return results(tmp_path / "whole" / "cells")
+    home = tmp_path_factory.mktemp("whole")
+    (home / "suite.yaml").write_text(yaml.safe_dump(FAST | LONG), encoding="utf-8")
+    with _started(home, os.environ | {"CWBENCH_CACHE": str(home / "cache"), "OMP_NUM_THREADS": "1"}) as process:
+        _, err = process.communicate(timeout=300)
+    assert process.returncode == 0, err
+    return results(home / "runs" / "cells")
 
 
-def test_a_killed_suite_goes_on_and_arrives_at_the_same_reports(whole, command, environment, tmp_path):
+def test_a_killed_suite_goes_on_and_arrives_at_the_same_reports(whole, write, command, environment, tmp_path):
+    write(**LONG)
     cells = tmp_path / "runs" / "cells"
     with _started(tmp_path, environment) as process:
         _wait_for(lambda: len(list(cells.glob("*/report.json"))) >= 2, process)
         os.killpg(process.pid, signal.SIGKILL)
     kept = written(cells)
     finished = {path: stamp for path, stamp in kept.items() if (path.parent / "report.json") in kept}
-    assert 2 * 2 <= len(finished) < 12 * 2
+    assert 2 * 2 <= len(finished) < 8 * 2
     done = command("suite", "run", tmp_path / "suite.yaml")
     assert done.returncode == 0, done.stderr
-    assert "12 of 12 cells are finished" in done.stdout
+    assert "8 of 8 cells are finished" in done.stdout
     assert results(cells) == whole
     assert finished.items() <= written(cells).items()
 
 
-def test_a_lost_worker_costs_a_retry_and_no_cell(whole, environment, tmp_path):
+def test_a_lost_worker_costs_a_retry_and_no_cell(whole, write, environment, tmp_path):
+    write(**LONG)
     with _started(tmp_path, environment, "--workers", "2") as process:
         cells = tmp_path / "runs" / "cells"
         _wait_for(lambda: list(cells.glob("*/report.json")), process)
@@ -152,7 +161,7 @@ def test_a_lost_worker_costs_a_retry_and_no_cell(whole, environment, tmp_path):
         os.kill(workers[0], signal.SIGKILL)
         out, err = process.communicate(timeout=250)
     assert process.returncode == 0, err
-    assert "12 of 12 cells are finished" in out
+    assert "8 of 8 cells are finished" in out
     assert results(tmp_path / "runs" / "cells") == whole
 
 
