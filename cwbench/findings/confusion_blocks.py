@@ -105,12 +105,7 @@ def confusion_blocks(
     first = of_seeds(reports)
     names = first.dataset.classes
     groups = {name: list(group) for name, group in (superclasses or first.dataset.superclasses).items()}
-    members = [index for group in groups.values() for index in group]
-    if len(set(members)) != len(members) or any(index not in range(len(names)) for index in members):
-        raise CwbenchError(
-            f"superclasses must be groups of the classes 0 to {len(names) - 1}, each class in one",
-            "for example --superclasses round=0,6,8,9 --superclasses straight=1,4,7",
-        )
+    check_groups(groups, len(names))
     each = [np.array(report.confusion(attack)) for report in reports]
     counts = sum(each[1:], each[0])
     blocks = [_block(first.dataset.name, name, group, counts) for name, group in groups.items()]
@@ -125,6 +120,20 @@ def confusion_blocks(
         blocks=blocks,
         p_value=_p_value([_block("", name, group, each[0]) for name, group in groups.items()]) if blocks else None,
     )
+
+
+def check_groups(groups: Mapping[str, Sequence[int]], classes: int) -> None:
+    """Check that superclasses are groups of classes, none of which is in two.
+
+    Raises:
+        CwbenchError: they are not.
+    """
+    members = [index for group in groups.values() for index in group]
+    if len(set(members)) != len(members) or any(index not in range(classes) for index in members):
+        raise CwbenchError(
+            f"superclasses must be groups of the classes 0 to {classes - 1}, each class in one",
+            "for example --superclasses round=0,6,8,9 --superclasses straight=1,4,7",
+        )
 
 
 def _block(dataset: str, name: str, group: list[int], counts: np.ndarray) -> SuperclassErrors:

@@ -8,9 +8,12 @@ from pathlib import Path
 import torch
 
 from cwbench import __version__, data
+from cwbench.api import Dataset
 from cwbench.checkpoints import Store
 from cwbench.errors import CwbenchError
+from cwbench.findings.confusion_blocks import check_groups
 from cwbench.findings.result import Finding
+from cwbench.findings.without import FEWEST
 from cwbench.plan import choose_device
 from cwbench.registry import Registry
 from cwbench.study.evidence import Evidence, without_training
@@ -76,11 +79,7 @@ def study(wanted: Study, registry: Registry, watch: Watch = lambda items, schedu
     scale, pieces = wanted.scale, pieces_of(wanted.names)
     dataset = dataset_of(scale, registry)
     alone = ALL not in wanted.names
-    if alone and CONFUSION in wanted.names and not (scale.superclasses or dataset.superclasses):
-        raise CwbenchError(
-            f"{dataset.name} has no superclasses, by which figure 2 groups the classes",
-            "give groups, as --superclasses round=0,6,8,9; 'study all' shows its confusion without them",
-        )
+    _refuse_early(wanted, dataset)
     keys = [(d, a, s) for piece in pieces for d, a in piece.cells(scale) for s in scale.seeds]
     keys = list(dict.fromkeys(keys))
     named = [(f"{d} × {a} × {scale.dataset} × seed {s}", scale.run(d, a, s, wanted.machine)) for d, a, s in keys]
@@ -94,6 +93,28 @@ def study(wanted: Study, registry: Registry, watch: Watch = lambda items, schedu
     if alone and len(records) == 1 and not records[0].findings:
         raise CwbenchError(f"{wanted.names[0]}: {records[0].notes[0]}", "nothing was written")
     return write(records, wanted.folder, failed)
+
+
+def _refuse_early(wanted: Study, dataset: Dataset) -> None:
+    """Refuse what cannot be found before anything is trained for it."""
+    scale, k = wanted.scale, len(dataset.classes)
+    if scale.homing not in ("all", "most-confused"):
+        unknown = [index for index in scale.homing if int(index) >= k]
+        if unknown:
+            raise CwbenchError(f"there is no class {unknown[0]} to remove", f"classes are 0 to {k - 1}")
+    if scale.example is not None and scale.example >= dataset.sizes["test"]:
+        raise CwbenchError(f"there is no test image {scale.example}", f"they are 0 to {dataset.sizes['test'] - 1}")
+    check_groups(scale.superclasses, k)
+    if HOMING in wanted.names and k - 1 < FEWEST:
+        raise CwbenchError(
+            f"{dataset.name} has {k} classes, and without one of them {k - 1} are left",
+            f"the homing experiment of figure 3 needs {FEWEST} or more to be left",
+        )
+    if CONFUSION in wanted.names and not (scale.superclasses or dataset.superclasses):
+        raise CwbenchError(
+            f"{dataset.name} has no superclasses, by which figure 2 groups the classes",
+            "give groups, as --superclasses round=0,6,8,9; 'study all' shows its confusion without them",
+        )
 
 
 def _train_without(evidence: Evidence, engine: Engine, watch: Watch) -> None:

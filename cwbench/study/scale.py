@@ -45,7 +45,7 @@ class Scale(BaseModel):
     seeds: Annotated[tuple[Annotated[int, Field(ge=0, lt=2**63)], ...], Field(min_length=1)] = (0,)
     limit: Annotated[int, Field(ge=1)] | None = None
     set: dict[str, JsonValue] = {}
-    homing: tuple[int, ...] | Literal["all", "most-confused"] = "all"
+    homing: tuple[Annotated[int, Field(ge=0)], ...] | Literal["all", "most-confused"] = "all"
     """Indices of the confound classes that are removed in figure 3."""
     example: Annotated[int, Field(ge=0)] | None = None
     """The test image of figure 5 b–d; one of the most vulnerable class if unset."""

@@ -8,6 +8,7 @@ from typing import Literal
 
 from cwbench.checkpoints import Store
 from cwbench.errors import CwbenchError
+from cwbench.files import require_writable
 from cwbench.registry import Registry
 from cwbench.spec import RunSpec
 from cwbench.suite import work
@@ -21,6 +22,8 @@ from cwbench.suite.spec import Resources
 from cwbench.suite.work import Places
 
 CELLS, CHECKPOINTS = "cells", "checkpoints"
+PROBE = 1 << 20
+"""Bytes that must be free for checkpoints before anything is trained."""
 ExecutorName = Literal["local", "ray"]
 
 
@@ -112,6 +115,10 @@ def run_all(
     """
     results, places = engine.results, engine.places()
     results.require_writable()
+    if places.shared:
+        Results(places.shared).require_writable()
+    else:
+        require_writable(Store.default().root, PROBE)
     specs = [spec for _, spec in named]
     if engine.executor == "ray":
         cluster = RayExecutor(engine.resources, engine.retries)

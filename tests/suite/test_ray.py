@@ -1,6 +1,7 @@
 """The same suite on a Ray cluster of two workers on this machine, one of which is killed in the middle."""
 
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -66,6 +67,42 @@ def test_a_killed_machine_changes_no_report(cluster, write, command, environment
     assert "8 of 8 cells are finished, 0 failed" in out
     assert results(cells) == results(tmp_path / "alone" / "cells")
     assert len(list((tmp_path / "runs" / "checkpoints").iterdir())) == 4
+
+
+FREE = """
+import sys, time, ray
+ray.init(address=sys.argv[1], log_to_driver=False)
+until = time.monotonic() + 60
+while ray.available_resources().get("CPU", 0) < 2 and time.monotonic() < until:
+    time.sleep(0.2)
+print(ray.available_resources().get("CPU", 0))
+"""
+
+
+def test_ctrl_c_cancels_what_runs_on_the_cluster(cluster, write, environment, tmp_path):
+    _, address = cluster
+    path = write(seeds=[0, 1], run={"limit": 40, "set": {"recipe.epochs": 400}})
+    suite = subprocess.Popen(
+        [sys.executable, "-m", "cwbench", "suite", "run", str(path), "--executor", "ray"],
+        cwd=tmp_path,
+        env=environment | {"RAY_ADDRESS": address},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    with suite:
+        until = time.monotonic() + 240
+        while not list((tmp_path / "cache" / "checkpoints").glob("*.unfinished")):  # a worker is training
+            assert suite.poll() is None, suite.communicate()
+            assert time.monotonic() < until
+            time.sleep(0.1)
+        suite.send_signal(signal.SIGINT)
+        _, err = suite.communicate(timeout=60)
+    assert suite.returncode == 130, err
+    done = subprocess.run(
+        [sys.executable, "-c", FREE, address], env=environment, capture_output=True, text=True, check=False
+    )
+    assert done.stdout.split()[-1:] == ["2.0"], done.stderr
 
 
 def test_a_cluster_that_does_not_answer_or_has_no_room_gets_one_line(cluster, write, command):

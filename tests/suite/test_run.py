@@ -6,6 +6,8 @@ import signal
 import subprocess
 import sys
 import time
+from contextlib import suppress
+from pathlib import Path
 
 import pytest
 import yaml
@@ -167,9 +169,13 @@ def test_a_lost_worker_costs_a_retry_and_no_cell(whole, write, environment, tmp_
 
 def _workers(parent):
     """Return the processes below one that load the workers' code."""
-    listed = subprocess.run(["ps", "-eo", "pid,ppid,args"], capture_output=True, text=True, check=True).stdout
-    rows = [line.split(None, 2) for line in listed.splitlines()[1:]]
-    return [int(pid) for pid, above, args in rows if int(above) == parent and "spawn_main" in args]
+    found = []
+    for place in Path("/proc").glob("[0-9]*"):
+        with suppress(OSError):  # it may end while it is looked at
+            above = int((place / "stat").read_text().rpartition(")")[2].split()[1])
+            if above == parent and b"spawn_main" in (place / "cmdline").read_bytes():
+                found.append(int(place.name))
+    return found
 
 
 def test_ctrl_c_ends_the_workers_and_the_same_command_goes_on(write, environment, command, tmp_path):
@@ -183,7 +189,7 @@ def test_ctrl_c_ends_the_workers_and_the_same_command_goes_on(write, environment
     assert "the same command goes on" in err
     time.sleep(0.5)
     assert workers
-    assert not any(os.path.exists(f"/proc/{pid}") for pid in workers)  # noqa: PTH110 - not a file to open
+    assert not any(Path(f"/proc/{pid}").exists() for pid in workers)
 
 
 @pytest.mark.parametrize(
