@@ -1,11 +1,9 @@
 """``cwbench study``."""
 
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 import typer
-
-Homing = tuple[int, ...] | Literal["all", "most-confused"]
 
 
 def study(
@@ -37,19 +35,21 @@ def study(
     data: Annotated[Path | None, typer.Option(help="The folder with the data; also CWBENCH_DATA.")] = None,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1, mps.")] = "auto",
     precision: Annotated[str, typer.Option(help="auto, fp32, or bf16, as for cwbench run.")] = "auto",
-    executor: Annotated[str, typer.Option(help="local or ray.")] = "local",
     workers: Annotated[int | None, typer.Option(min=1, max=4096, help="Local processes; one a CPU by default.")] = None,
     out: Annotated[Path, typer.Option(help="Where cells and study are kept.")] = Path("runs"),
 ) -> None:
     """Draw the study's figures and tables for a dataset: train and judge what is missing, and write one page of it."""
     from cwbench.allocator import keep_freed_memory
+    from cwbench.cli.suite import leave
+    from cwbench.plan import choose_device
     from cwbench.registry import installed
     from cwbench.spec import parse_changes, split_list, validated
     from cwbench.study.run import Study, machine_of
     from cwbench.study.run import study as done
     from cwbench.study.scale import Scale
     from cwbench.suite.outcome import Failed
-    from cwbench.suite.run import Engine, known_executor, room
+    from cwbench.suite.run import Engine, room
+    from cwbench.suite.spec import Resources
     from cwbench.suite.table import live
 
     keep_freed_memory()
@@ -63,13 +63,15 @@ def study(
         "set": parse_changes(set_),
         "homing": homing if homing in ("all", "most-confused") else split_list(homing),
         "example": example,
-        "superclasses": dict(_group(text) for text in superclasses or []),
+        "superclasses": _groups(superclasses or []),
     }
     scale = validated(Scale, content, "the study")
     registry = installed()
     machine = machine_of(scale, registry, data=data, device=device, precision=precision)
-    engine = Engine(out=str(out), executor=known_executor(executor), workers=workers or room(1))
-    folder = out / "study" / f"{scale.dataset.name}-{scale.recipe or 'default'}"
+    gpus = 1 if choose_device(device).type == "cuda" else 0
+    resources = Resources(gpus=gpus)
+    engine = Engine(out=str(out), workers=workers or room(resources), resources=resources)
+    folder = out / "study" / scale.folder
     with live() as watch:
         found = done(Study(tuple(names), scale, machine, engine, folder), registry, watch)
     for record in found.records:
@@ -81,14 +83,17 @@ def study(
         if isinstance(item.outcome, Failed):
             typer.echo(f"failed: {item.name}: {item.outcome.reason}", err=True)
     typer.echo(f"\n{found.page}")
-    if found.failed:
-        raise typer.Exit(2)
+    leave(found.failed, "run or training")
 
 
-def _group(text: str) -> tuple[str, list[str]]:
+def _groups(texts: list[str]) -> dict[str, list[str]]:
     from cwbench.errors import CwbenchError
 
-    name, equals, members = text.partition("=")
-    if not equals or not name or not members:
-        raise CwbenchError(f"--superclasses {text!r} is not NAME=0,1,...", "for example --superclasses round=0,6,8,9")
-    return name, members.split(",")
+    groups: dict[str, list[str]] = {}
+    for text in texts:
+        name, equals, members = text.partition("=")
+        if not equals or not name or not members or name in groups:
+            wrong = "is there twice" if name in groups else "is not NAME=0,1,..."
+            raise CwbenchError(f"--superclasses {text!r} {wrong}", "for example --superclasses round=0,6,8,9")
+        groups[name] = members.split(",")
+    return groups

@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from cwbench.suite.run import Engine, Item
     from cwbench.suite.spec import SuiteSpec
 
@@ -46,8 +48,8 @@ def run(
     with live() as watch:
         items = run_all([(cell.name, cell.spec) for cell in cells], engine, installed(), watch=watch)
     typer.echo(summary(items))
-    typer.echo(f"reports: {engine.results.url}")
-    _leave(items)
+    typer.echo(f"reports: {engine.results.place.url}")
+    leave(items)
 
 
 @app.command()
@@ -99,23 +101,22 @@ def _engine(suite: "SuiteSpec", out: str, executor: str, workers: int | None, st
     return Engine(
         out=out,
         executor=known_executor(executor),
-        workers=workers or room(suite.resources.cpus),
+        workers=workers or room(suite.resources),
         resources=suite.resources,
         retries=suite.retries,
         shared=store,
     )
 
 
-def _leave(items: "list[Item]") -> None:
-    """End with exit code 1 where a cell met a bug, and with 2 where all that failed can be put right."""
+def leave(items: "Sequence[Item]", what: str = "cell") -> None:
+    """End with exit code 1 where something met a bug, and with 2 where all that failed can be put right."""
     from cwbench.errors import CwbenchError
     from cwbench.suite.outcome import Failed
 
     failed = [item.outcome for item in items if isinstance(item.outcome, Failed)]
     if not failed:
         return
-    traces = [outcome.trace for outcome in failed if outcome.trace]
-    if traces:
-        typer.echo(traces[0], err=True)
+    if any(outcome.bug for outcome in failed):
+        typer.echo(next((outcome.trace for outcome in failed if outcome.trace), ""), err=True)
         raise typer.Exit(1)
-    raise CwbenchError(f"{len(failed)} of {len(items)} cells failed", "the same command tries them again")
+    raise CwbenchError(f"{len(failed)} of {len(items)} {what}s failed", "the same command tries them again")

@@ -1,7 +1,7 @@
 """Figure 2 of the study: which class is taken for which under attack, and how often inside its superclass."""
 
 from collections.abc import Mapping, Sequence
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import numpy as np
 from matplotlib.figure import Figure
@@ -108,7 +108,9 @@ def confusion_blocks(
     check_groups(groups, len(names))
     each = [np.array(report.confusion(attack)) for report in reports]
     counts = sum(each[1:], each[0])
-    blocks = [_block(first.dataset.name, name, group, counts) for name, group in groups.items()]
+    blocks, of_one = (
+        [_block(first.dataset.name, name, group, of) for name, group in groups.items()] for of in (counts, each[0])
+    )
     return ConfusionBlocks(
         dataset=first.dataset.name,
         subject=first.subject,
@@ -118,7 +120,7 @@ def confusion_blocks(
         confusion=counts.tolist(),
         superclasses=groups,
         blocks=blocks,
-        p_value=_p_value([_block("", name, group, each[0]) for name, group in groups.items()]) if blocks else None,
+        p_value=inside_test(of_one).greater if blocks else None,
     )
 
 
@@ -145,13 +147,24 @@ def _block(dataset: str, name: str, group: list[int], counts: np.ndarray) -> Sup
     )
 
 
-def _p_value(blocks: Sequence[SuperclassErrors]) -> float | None:
-    """Return the p-value of the errors inside, for the mean chance weighted by the errors of each superclass.
+class InsideTest(NamedTuple):
+    """Errors inside superclasses against chance."""
+
+    excess: float
+    """The share of errors inside minus that by chance."""
+    greater: float
+    """The p-value that so many stay inside by chance."""
+    less: float
+
+
+def inside_test(blocks: Sequence[SuperclassErrors]) -> InsideTest:
+    """Test the errors inside, for the mean chance weighted by the errors of each superclass.
 
     Of binomials with different chances the sum varies less than one binomial with their mean, so the test is careful.
     """
-    errors = sum(block.errors for block in blocks)
+    errors, inside = (sum(getattr(block, part) for block in blocks) for part in ("errors", "inside"))
     if not errors:
-        return None
+        return InsideTest(0.0, 1.0, 1.0)
     chance = sum(block.by_chance * block.errors for block in blocks) / errors
-    return float(binomtest(sum(block.inside for block in blocks), errors, chance, alternative="greater").pvalue)
+    tails = [float(binomtest(inside, errors, chance, alternative=side).pvalue) for side in ("greater", "less")]
+    return InsideTest(inside / errors - chance, *tails)

@@ -7,7 +7,7 @@ from typing import Literal
 import numpy as np
 import torch
 from matplotlib.figure import Figure
-from scipy.stats import fisher_exact
+from scipy.stats import binomtest
 from torch import Tensor
 
 from cwbench.api import Examples
@@ -63,8 +63,8 @@ class Homing(Finding):
     seed: int
     removed: list[ClassHoming]
     p_value: Share | None
-    """That removing the confound class makes no more examples robust than removing another (Fisher's exact test,
-    one-sided, over all removed classes); None without a control."""
+    """That removing the confound class makes no more examples robust than removing another: a one-sided sign test on
+    examples that have both verdicts and are robust in one alone; None without a control."""
 
     @property
     def title(self) -> str:
@@ -78,7 +78,7 @@ class Homing(Finding):
 
     def summary(self) -> str:
         wrong, homing, other, robust = self.totals()
-        test = "" if self.p_value is None else f" (Fisher's exact test, one-sided, p {self.p_value:.2g})"
+        test = "" if self.p_value is None else f" (sign test on pairs, p {self.p_value:.2g})"
         shares = [points(part / whole if whole else None) for part, whole in ((homing, wrong), (robust, other))]
         return (
             f"Of {wrong} adversarial examples {shares[0]} % become robust when the class they are taken for is "
@@ -144,7 +144,7 @@ def homing(
     and under the same attack.
 
     Raises:
-        CwbenchError: a class is wanted twice, or of one the network is missing.
+        CwbenchError: the network without a class is missing.
     """
     names = plan.dataset.classes
     ids, labels = torch.from_numpy(columns["ids"]), torch.from_numpy(columns["labels"])
@@ -153,41 +153,42 @@ def homing(
     if missing:
         raise CwbenchError(f"there is no network without class {names[missing[0]]}", "train it first")
 
-    def robust(removed: int, confound: int) -> tuple[int, int]:
-        """Return how many were taken for ``confound``, and how many of them are robust without ``removed``."""
-        rows = ids[(under == confound) & (labels != confound) & (labels != removed)]
-        return len(rows), _robust(plan, attack, test, rows, removed, without[removed])
+    def taken(confound: int, removed: int) -> Tensor:
+        """Return which examples were taken for a class and have a label in a network without ``removed``."""
+        return ids[(under == confound) & (labels != confound) & (labels != removed)]
 
-    found = []
+    found, only_home, only_control = [], 0, 0
     for removal in wanted:
-        wrong, home = robust(removal.index, removal.index)
-        other, stays = robust(removal.control, removal.index) if removal.control is not None else (0, 0)
+        rows = taken(removal.index, removal.index)
+        home = _robust(plan, attack, test, rows, removal.index, without[removal.index])
+        other, stays = torch.zeros(0, dtype=torch.int64), torch.zeros(0, dtype=torch.bool)
+        if removal.control is not None:
+            other = taken(removal.index, removal.control)
+            stays = _robust(plan, attack, test, other, removal.control, without[removal.control])
+            both = home[torch.isin(rows, other)]  # the same examples, in the same order
+            only_home, only_control = only_home + int((both & ~stays).sum()), only_control + int((stays & ~both).sum())
         found.append(
             ClassHoming(
                 dataset=plan.dataset.name,
                 removed=names[removal.index],
-                misclassified=wrong,
-                homing=home,
+                misclassified=len(rows),
+                homing=int(home.sum()),
                 control=None if removal.control is None else names[removal.control],
-                control_misclassified=other,
-                control_robust=stays,
+                control_misclassified=len(other),
+                control_robust=int(stays.sum()),
             )
         )
-    totals = [
-        [e.homing, e.misclassified - e.homing, e.control_robust, e.control_misclassified - e.control_robust]
-        for e in found
-    ]
-    a, b, c, d = np.array(totals).sum(0)
-    p_value = float(fisher_exact([[a, b], [c, d]], alternative="greater").pvalue) if a + b and c + d else None
+    apart = only_home + only_control
+    p_value = float(binomtest(only_home, apart, alternative="greater").pvalue) if apart else None
     return Homing(
         dataset=plan.dataset.name, subject=subject, attack=attack.label, seed=plan.seed, removed=found, p_value=p_value
     )
 
 
-def _robust(plan: Judging, attack: PlannedAttack, test: Examples, rows: Tensor, removed: int, model: Model) -> int:
-    """Return how many of some examples a network without a class classifies correctly, clean and under attack."""
+def _robust(plan: Judging, attack: PlannedAttack, test: Examples, rows: Tensor, removed: int, model: Model) -> Tensor:
+    """Return which of some examples a network without a class classifies correctly, clean and under attack."""
     if not len(rows):
-        return 0
+        return torch.zeros(0, dtype=torch.bool)
     kept = (test.labels != removed).nonzero().squeeze(1)
     places = torch.full((len(test),), -1).scatter(0, kept, torch.arange(len(kept)))[rows]
     outcomes = evaluate(
@@ -199,4 +200,4 @@ def _robust(plan: Judging, attack: PlannedAttack, test: Examples, rows: Tensor, 
         threat=plan.threat,
         settings=Settings(plan.seed, plan.device, plan.batch_size, probing=False),
     )
-    return int((outcomes.attacks[0].predictions == outcomes.labels).sum())
+    return torch.from_numpy(outcomes.attacks[0].predictions == outcomes.labels)

@@ -5,8 +5,11 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 import numpy as np
-from scipy.stats import binomtest, chi2_contingency, spearmanr
+from scipy.stats import chi2_contingency
 
+from cwbench.errors import CwbenchError
+from cwbench.findings.confusion_blocks import confusion_blocks, inside_test
+from cwbench.findings.correlation import FEWEST, rank_test
 from cwbench.findings.result import Cells, Finding
 from cwbench.findings.temperature_table import PGD, TPGD
 from cwbench.records import Share
@@ -18,6 +21,7 @@ LEVEL = 0.05
 EXCHANGES = 2000
 """Of the permutation test: enough to tell a p-value of 0.05 from one of 0.04."""
 ROUNDING = 1e-12
+Floats = np.ndarray[Any, np.dtype[np.float64]]
 Bools = np.ndarray[Any, np.dtype[np.bool_]]
 Verdict = Literal["holds", "does not hold", "not shown", "not applicable"]
 
@@ -48,6 +52,8 @@ class Effect:
     """Positive in the direction that the study found."""
     p_value: float
     """One-sided: how likely so much is where there is nothing."""
+    opposite: float = 1.0
+    """The same in the other direction; 1 where there is none."""
 
 
 class Property(Finding):
@@ -115,15 +121,15 @@ class Claim:
 def properties(dataset: str, claims: Sequence[tuple[Claim, Sequence[Effect] | str]]) -> Properties:
     """Return the verdicts from the effects of every seed; a text instead of them says why a claim is not applicable."""
     worst = [None if isinstance(found, str) else max(effect.p_value for effect in found) for _, found in claims]
-    known = [p for p in worst if p is not None]
-    adjusted = iter(holm(known))
+    against = [None if isinstance(found, str) else max(effect.opposite for effect in found) for _, found in claims]
+    holding, failing = (iter(holm([p for p in column if p is not None])) for column in (worst, against))
     rows = []
     for (claim, found), p_value in zip(claims, worst, strict=True):
         if isinstance(found, str):
             about: dict[str, Any] = {"effect": found, "p_values": [], "p_value": None, "adjusted": None}
             verdict: Verdict = "not applicable"
         else:
-            after = next(adjusted)
+            after, other = next(holding), next(failing)
             mean = float(np.mean([effect.value for effect in found]))
             about = {
                 "effect": claim.measured.format(f"{claim.scale * mean:.2f}"),
@@ -131,17 +137,9 @@ def properties(dataset: str, claims: Sequence[tuple[Claim, Sequence[Effect] | st
                 "p_value": p_value,
                 "adjusted": after,
             }
-            verdict = _verdict(found, after)
+            verdict = "holds" if after < LEVEL else "does not hold" if other < LEVEL else "not shown"
         rows.append(Property(dataset=dataset, claim=claim.text, test=claim.test, verdict=verdict, **about))
     return Properties(dataset=dataset, rows=rows)
-
-
-def _verdict(effects: Sequence[Effect], adjusted: float) -> Verdict:
-    if adjusted < LEVEL and all(effect.value > 0 for effect in effects):
-        return "holds"
-    if all(effect.value < 0 and 1 - effect.p_value < LEVEL for effect in effects):
-        return "does not hold"
-    return "not shown"
 
 
 def class_gap(judged: Judged, attack: str = PGD) -> Effect:
@@ -177,14 +175,15 @@ def temperature_hits_more(
 ) -> Effect:
     """Test that Temperature-PGD takes more from the first network than from the second, beyond what PGD takes.
 
-    Of the examples that are lost by one network only, lost being right under PGD and wrong under Temperature-PGD, those
-    lost by the first: a one-sided sign test on pairs.
+    What it takes from an example is 1 where PGD leaves it right and Temperature-PGD does not, −1 the other way round. A
+    permutation test on pairs: if the networks were the same, what it takes from an example could change places.
     """
-    lost = [plain.right(attacks[0]) & ~hot.right(attacks[1]) for plain, hot in (first, second)]
-    gained = [~plain.right(attacks[0]) & hot.right(attacks[1]) for plain, hot in (first, second)]
-    value = float(np.mean(lost[0]) - np.mean(gained[0]) - np.mean(lost[1]) + np.mean(gained[1]))
-    only = int((lost[0] & ~lost[1]).sum()), int((lost[1] & ~lost[0]).sum())
-    return Effect(value, float(binomtest(only[0], sum(only), alternative="greater").pvalue) if sum(only) else 1.0)
+    taken = [
+        plain.right(attacks[0]).astype(float) - hot.right(attacks[1]).astype(float) for plain, hot in (first, second)
+    ]
+    apart = taken[0] - taken[1]
+    signs = np.random.default_rng(0).choice((-1.0, 1.0), size=(EXCHANGES, int((apart != 0).sum())))
+    return _permuted(float(apart.mean()), signs @ apart[apart != 0] / len(apart))
 
 
 def gap_is_wider(wide: tuple[Judged, str], narrow: tuple[Judged, str], seed: int = 0) -> Effect:
@@ -208,23 +207,19 @@ def gap_is_wider(wide: tuple[Judged, str], narrow: tuple[Judged, str], seed: int
         differences.append(exchanged / of_class.sum())
     total, moved = np.array(sums)[:, None], np.stack(differences)  # classes × (1 + exchanges)
     found = np.ptp(total + moved, axis=0) / 2 - np.ptp(total - moved, axis=0) / 2
-    at_least = int((found[1:] >= found[0] - ROUNDING).sum())
-    return Effect(float(found[0]), (1 + at_least) / (1 + EXCHANGES))
+    return _permuted(float(found[0]), found[1:])
 
 
 def errors_stay_inside(judged: Judged, groups: Mapping[str, Sequence[int]], attack: str = PGD) -> Effect:
     """Test that errors stay inside the superclass more often than if every wrong class were as likely."""
-    group_of = {index: number for number, group in enumerate(groups.values()) for index in group}
-    sizes = [len(group) for group in groups.values()]
-    k = len(judged.report.dataset.classes)
-    predicted, labels = judged.columns[column(judged.report.attack(attack).label)], judged.labels
-    wrong = [(int(y), int(p)) for y, p in zip(labels, predicted, strict=True) if y != p and int(y) in group_of]
-    if not wrong:
-        return Effect(0.0, 1.0)
-    chance = float(np.mean([(sizes[group_of[y]] - 1) / (k - 1) for y, _ in wrong]))
-    inside = sum(group_of[y] == group_of.get(p) for y, p in wrong)
-    p_value = float(binomtest(inside, len(wrong), chance, alternative="greater").pvalue)
-    return Effect(inside / len(wrong) - chance, p_value)
+    found = inside_test(confusion_blocks([judged.report], attack, groups).blocks)
+    return Effect(found.excess, found.greater, found.less)
+
+
+def _permuted(measured: float, exchanged: Floats) -> Effect:
+    """Return the effect with the shares of exchanges that give at least, and at most, what was measured."""
+    tails = [int((sign * exchanged >= sign * measured - ROUNDING).sum()) for sign in (1, -1)]
+    return Effect(measured, *((1 + n) / (1 + EXCHANGES) for n in tails))
 
 
 def _class_shares(judged: Judged, attack: str) -> list[float]:
@@ -233,7 +228,9 @@ def _class_shares(judged: Judged, attack: str) -> list[float]:
 
 
 def _rank_effect(x: Sequence[float], y: Sequence[float]) -> Effect:
+    if len(x) < FEWEST:
+        raise CwbenchError(f"{len(x)} classes have no correlation to speak of", f"{FEWEST} or more do")
     if np.ptp(x) == 0 or np.ptp(y) == 0:
         return Effect(0.0, 1.0)
-    found = spearmanr(x, y, alternative="greater")
-    return Effect(float(found.statistic), float(found.pvalue))
+    value, tails = rank_test(x, y)
+    return Effect(value, tails.greater, tails.less)

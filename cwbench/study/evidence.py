@@ -99,7 +99,7 @@ class Evidence:
         found = self.store.find(key)
         if found is None:
             name = plan.dataset.classes[removed]
-            raise CwbenchError(f"{defense} without class {name} could not be trained", "see the failures above")
+            raise CwbenchError(f"{defense} without class {name} could not be trained", "the failures tell why")
         return rebuilt(found, self.registry, plan.device).model
 
 
@@ -108,7 +108,8 @@ def without_training(
 ) -> Sequence[Training]:
     """Return the training of a defense without a class."""
     spec = scale.run(defense, attack, seed, machine)
-    return trainings_of(spec, plan, data.open_split(plan.dataset, "test", plan.root), removed)
+    with data.remembering():  # of its own: what one class is removed from need not stay until the last one is
+        return trainings_of(spec, plan, data.open_split(plan.dataset, "test", plan.root), removed)
 
 
 def temperature(inverse: float) -> str:

@@ -51,6 +51,7 @@ def _with_standard(scale: Scale) -> Cells:
 
 
 def _smooth(scale: Scale) -> Cells:
+    yield REFERENCE, "pgd"  # its most vulnerable class gives the example
     for defense in dict.fromkeys([*scale.of(INSTANCE_WISE, others=True), *scale.of(HYPERSPHERE)]):
         yield defense, "pgd"
 

@@ -92,8 +92,11 @@ def _beside(records: Sequence[PieceRecord], folder: Path) -> list[PieceRecord]:
     kept = []
     for path in others:
         if path.is_file():
-            record = read_record(path)
-            if record.scale == records[0].scale:
+            try:
+                record = read_record(path)
+            except CwbenchError:
+                continue  # of another version: it is written anew when its piece is
+            if record.scale.shared == records[0].scale.shared:
                 kept.append(record)
     return [*records, *kept]
 
@@ -124,6 +127,7 @@ def _markdown(told: _Told) -> str:
         for table in record.published:
             lines += [f"{plain(table.of, 'markdown')}:", "", _table(table.rows), ""]
         lines += [f"Missing: {plain(note, 'markdown')}\n" for note in record.notes]
+        lines += [f"<sub>{plain(_made(record), 'markdown')}</sub>", ""]
     return "\n".join(lines).rstrip() + "\n"
 
 
@@ -148,6 +152,7 @@ def _page(told: _Told) -> str:
         scale=_scale(first),
         told=told,
         label=_label,
+        made=_made,
         style=Markup(style),  # noqa: S704 - our own file
         policy=f"default-src 'none'; style-src 'sha256-{digest}'; img-src data:; base-uri 'none'; form-action 'none'",
     )
@@ -157,6 +162,11 @@ def _label(piece: Piece) -> str:
     kind = piece.name.rstrip("0123456789")
     number = piece.name.removeprefix(kind)
     return f"{kind.capitalize()} {number}".strip()
+
+
+def _made(record: PieceRecord) -> str:
+    """Say when and with what a piece was found."""
+    return f"{record.created:%Y-%m-%d}, cwbench {record.cwbench}, PyTorch {record.torch}, {record.device}"
 
 
 def _dataset(record: PieceRecord) -> str:
@@ -171,4 +181,4 @@ def _scale(record: PieceRecord) -> str:
     parts += [f"{scale.limit:,} test examples, evenly over the classes"] if scale.limit else ["the whole test split"]
     parts += [f"defenses {', '.join(map(str, scale.defenses))}"] if scale.defenses else []
     parts += [f"with {name} = {value}" for name, value in scale.set.items()]
-    return f"{'; '.join(parts)}. cwbench {record.cwbench}, PyTorch {record.torch}, {record.device}."
+    return f"{'; '.join(parts)}."

@@ -24,7 +24,7 @@ from cwbench.study.render import Studied, write
 from cwbench.study.scale import REFERENCE, Machine, Scale, curve_step, dataset_of
 from cwbench.suite.identity import Training
 from cwbench.suite.outcome import Failed
-from cwbench.suite.run import Engine, Watch, run_all
+from cwbench.suite.run import Engine, Item, Watch, run_all
 
 ALL = "all"
 HOMING, CONFUSION = "figure3", "figure2"
@@ -86,10 +86,10 @@ def study(wanted: Study, registry: Registry, watch: Watch = lambda items, schedu
     with data.remembering():
         items = dict(zip(keys, run_all(named, wanted.engine, registry, watch=watch), strict=True))
         evidence = Evidence(scale, wanted.machine, registry, Store.default(), wanted.engine.results, items)
-        if any(piece.name == HOMING for piece in pieces):
-            _train_without(evidence, wanted.engine, watch)
+        homing = any(piece.name == HOMING for piece in pieces)
+        untrained = _train_without(evidence, wanted.engine, watch) if homing else []
         records = [_recorded(piece, evidence) for piece in pieces]
-    failed = [item for item in items.values() if isinstance(item.outcome, Failed)]
+    failed = [item for item in [*items.values(), *untrained] if isinstance(item.outcome, Failed)]
     if alone and len(records) == 1 and not records[0].findings:
         raise CwbenchError(f"{wanted.names[0]}: {records[0].notes[0]}", "nothing was written")
     return write(records, wanted.folder, failed)
@@ -117,8 +117,8 @@ def _refuse_early(wanted: Study, dataset: Dataset) -> None:
         )
 
 
-def _train_without(evidence: Evidence, engine: Engine, watch: Watch) -> None:
-    """Train the networks that figure 3 needs: of each seed those without the wanted classes and their controls."""
+def _train_without(evidence: Evidence, engine: Engine, watch: Watch) -> list[Item]:
+    """Train what figure 3 needs, of each seed the networks without a class or its control; return the failures."""
     trainings: list[Training] = []
     for seed in evidence.scale.seeds:
         try:
@@ -129,7 +129,7 @@ def _train_without(evidence: Evidence, engine: Engine, watch: Watch) -> None:
                 trainings += without_training(evidence.scale, evidence.machine, plan, REFERENCE, "pgd", seed, index)
         except CwbenchError:
             continue  # figure 3 will say why
-    run_all([], engine, evidence.registry, extra=trainings, watch=watch)
+    return run_all([], engine, evidence.registry, extra=trainings, watch=watch)
 
 
 def _recorded(piece: Piece, evidence: Evidence) -> PieceRecord:

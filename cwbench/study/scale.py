@@ -2,10 +2,11 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, JsonValue
+from pydantic import BaseModel, ConfigDict, Field, JsonValue, model_validator
 
+from cwbench import digest
 from cwbench.api import Dataset
 from cwbench.errors import CwbenchError, did_you_mean
 from cwbench.plan import build, changed_recipe
@@ -30,6 +31,9 @@ POINTS = 20
 """About so many points the curves of figure 1 have."""
 
 
+Index = Annotated[int, Field(ge=0)]
+
+
 class Scale(BaseModel):
     """What a study is done on. Two results belong together if they are of the same scale."""
 
@@ -45,17 +49,44 @@ class Scale(BaseModel):
     seeds: Annotated[tuple[Annotated[int, Field(ge=0, lt=2**63)], ...], Field(min_length=1)] = (0,)
     limit: Annotated[int, Field(ge=1)] | None = None
     set: dict[str, JsonValue] = {}
-    homing: tuple[Annotated[int, Field(ge=0)], ...] | Literal["all", "most-confused"] = "all"
+    homing: Annotated[tuple[Index, ...], Field(min_length=1)] | Literal["all", "most-confused"] = "all"
     """Indices of the confound classes that are removed in figure 3."""
     example: Annotated[int, Field(ge=0)] | None = None
     """The test image of figure 5 b–d; one of the most vulnerable class if unset."""
     superclasses: dict[str, tuple[int, ...]] = {}
     """Groups for figure 2 where the dataset has none."""
 
+    @model_validator(mode="after")
+    def _distinct(self) -> "Scale":
+        lists: dict[str, Sequence[object]] = {"seeds": self.seeds, "defenses": [d.name for d in self.defenses or ()]}
+        lists["homing"] = [] if isinstance(self.homing, str) else self.homing
+        for name, values in lists.items():
+            if len(set(values)) != len(values):
+                raise ValueError(f"{name} holds one of them twice")
+        return self
+
+    @property
+    def shared(self) -> dict[str, Any]:
+        """What all pieces have in common: those that differ in nothing else belong on one page."""
+        return self.model_dump(mode="json", exclude={"attacks", "homing", "example", "superclasses"})
+
+    @property
+    def folder(self) -> str:
+        """A name for a study of this scale: of the whole dataset, or with a digest of what is different."""
+        plain = Scale(dataset=self.dataset, recipe=self.recipe)
+        name = f"{self.dataset.name}-{self.recipe or 'default'}"
+        alike = self.shared == plain.shared and not self.dataset.fields
+        return name if alike else f"{name}-{digest.of_json(self.shared)[:8]}"
+
+    def spelled(self, defense: str) -> str:
+        """Return one of the study's defenses as it takes part: ``mart`` may be ``mart:beta=6``."""
+        given = [spec for spec in self.defenses or () if spec.name == defense]
+        return str(given[0]) if given else defense
+
     def run(self, defense: str, attack: str, seed: int, where: "Machine") -> RunSpec:
         """Return the run of a cell: one defense, one attack, one seed."""
         return RunSpec(
-            defense=PluginSpec.model_validate(defense),
+            defense=PluginSpec.model_validate(self.spelled(defense)),
             attacks=(PluginSpec.model_validate(attack),),
             dataset=self.dataset,
             recipe=self.recipe,
@@ -73,7 +104,8 @@ class Scale(BaseModel):
         if self.defenses is None:
             return list(names)
         known = {*INSTANCE_WISE, *HYPERSPHERE, STANDARD}
-        return [str(d) for d in self.defenses if d.name in names or (others and d.name not in known)]
+        taking_part = [d for d in self.defenses if d.name in names or (others and d.name not in known)]
+        return [d.name if d.name in names else str(d) for d in taking_part]
 
     @property
     def table2_attacks(self) -> tuple[str, ...]:
@@ -98,7 +130,7 @@ def dataset_of(scale: Scale, registry: Registry) -> Dataset:
     """Return the dataset of a study.
 
     Raises:
-        CwbenchError: unknown names or fields, or a superclass that is none.
+        CwbenchError: unknown names or fields.
     """
     dataset = build(registry.dataset(scale.dataset.name), scale.dataset, "dataset")
     for spec in (*(scale.defenses or ()), *(PluginSpec(name=name) for name in (REFERENCE,))):

@@ -3,11 +3,14 @@
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
-from cwbench.errors import CwbenchError
+from pydantic import ValidationError
+
+from cwbench.errors import CwbenchError, did_you_mean
+from cwbench.exact import Exact
 from cwbench.plan import build, make_plan, plan_judging
 from cwbench.registry import Registry
-from cwbench.spec import PluginSpec
-from cwbench.suite.spec import Cell, SuiteSpec, cells_of, refuse
+from cwbench.spec import PluginSpec, validated
+from cwbench.suite.spec import Cell, SuiteSpec, cells_of, refuse, unmatched
 
 
 def checked_cells(suite: SuiteSpec, registry: Registry) -> list[Cell]:
@@ -16,7 +19,7 @@ def checked_cells(suite: SuiteSpec, registry: Registry) -> list[Cell]:
     Raises:
         CwbenchError: names every unknown name, bad field and combination that is none, all at once.
     """
-    refuse(suite, list(_bad_names(suite, registry)))
+    refuse(suite, [*_bad_names(suite, registry), *_bad_settings(suite, registry), *unmatched(suite)])
     cells = cells_of(suite)
     refuse(suite, [f"{cell.name}: {error}" for cell in cells if (error := _misfit(cell, registry))])
     return cells
@@ -35,6 +38,28 @@ def _bad_names(suite: SuiteSpec, registry: Registry) -> Iterator[str]:
         for spec in _plugins(axes.get(kind, ())):
             try:
                 build(find(spec.name), spec, kind.removesuffix("s"))
+            except CwbenchError as error:
+                yield str(error)
+
+
+def _bad_settings(suite: SuiteSpec, registry: Registry) -> Iterator[str]:
+    """Yield what is wrong with recipes, radii, and plugins that rules name."""
+    known = {offer.cls.name for offer in registry.offers("dataset")}
+    recipes = {name: registry.dataset(name).recipes for name in (spec.name for spec in suite.datasets) if name in known}
+    for recipe in suite.recipes or ():
+        for dataset, own in recipes.items():
+            if recipe not in own:
+                yield f"{dataset} has no recipe {recipe!r} ({did_you_mean(recipe, own)})"
+    for eps in suite.eps or ():
+        try:
+            Exact.model_validate(eps)
+        except ValidationError as error:
+            yield f"eps {eps!r}: {error.errors()[0]['msg'].removeprefix('Value error, ')}"
+    for rule in suite.cells:
+        if "backbone" in rule.set:
+            try:
+                spec = validated(PluginSpec, rule.set["backbone"], "backbone")
+                build(registry.backbone(spec.name), spec, "backbone")
             except CwbenchError as error:
                 yield str(error)
 

@@ -1,12 +1,14 @@
 """What a suite will cost: passes that are counted, times seconds a pass that are measured."""
 
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 
 import torch
 
 from cwbench.api import Backbone
+from cwbench.checkpoints import Store
+from cwbench.defenses.standard import Standard
 from cwbench.model import Classifier
 from cwbench.plan import Judging, Plan, make_plan, plan_judging
 from cwbench.registry import Registry
@@ -60,22 +62,36 @@ def estimate(items: Sequence[Item], registry: Registry, calibration: float = MIN
     """
     open_items = [item for item in items if not isinstance(item.outcome, Done)]
     plans = [(item, _plan(item.spec, registry)) for item in open_items]
+    store = Store.default()
     speeds = _measured({_network(plan): plan for _, plan in plans}, calibration)
     trained: dict[str, tuple[str, Passes, float]] = {}
     attacked: list[tuple[str, Passes, float]] = []
     for item, plan in plans:
         speed = speeds[_network(plan)]
         if isinstance(plan, Plan):
-            own = [t for t in item.identity.trainings if t.role == "own"] if item.identity else []
-            key = own[0].key if own else f"{item.spec.defense} {item.spec.dataset} {item.spec.seed}"
-            passes = training_passes(plan)
-            trained[key] = (f"train {item.spec.defense} on {plan.dataset.name}", passes, speed.seconds(passes))
+            for key, name, training in _trainings(item, plan, store):
+                passes = training_passes(training)
+                trained[key] = (name, passes, speed.seconds(passes))
         n = min(plan.limit or plan.dataset.sizes["test"], plan.dataset.sizes["test"])
         for planned in plan.attacks:
             passes = attack_passes(planned.attack, plan.threat, plan.dataset.shape, len(plan.dataset.classes)) * n
             passes += Passes(forward=2.0 * n)  # clean, and the verdict
             attacked.append((f"{planned.label} on {plan.dataset.name}", passes, speed.seconds(passes)))
     return [*_lines(trained.values()), *_lines(attacked)]
+
+
+def _trainings(item: Item, plan: Plan, store: Store) -> Iterator[tuple[str, str, Plan]]:
+    """Yield key, name and plan of what has to be trained for a cell; where its data are missing, its own network."""
+    on = plan.dataset.name
+    if item.identity is None:
+        yield f"{item.spec.defense} {item.spec.dataset} {item.spec.seed}", f"train {item.spec.defense} on {on}", plan
+        return
+    for training in item.identity.trainings:
+        if not store.holds(training.key):
+            own = training.role == "own"
+            name = str(item.spec.defense) if own else f"standard as {training.role}"
+            # Teachers and substitutes are standard networks; that of a substitute may be another backbone.
+            yield training.key, f"train {name} on {on}", plan if own else replace(plan, defense=Standard(), every=None)
 
 
 def _plan(spec: RunSpec, registry: Registry) -> Judging:

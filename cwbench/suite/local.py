@@ -3,6 +3,8 @@
 import multiprocessing
 import os
 import queue
+import threading
+import time
 from collections.abc import Mapping
 from concurrent.futures import Future
 from typing import Any
@@ -24,7 +26,12 @@ class LocalExecutor:
         # Workers read this when they load PyTorch; threads that spin while they wait would take each other's time.
         os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
         os.environ["OMP_NUM_THREADS"] = str(threads)
-        self._pool: Any = ProcessPool(max_workers=workers, context=multiprocessing.get_context("spawn"))
+        self._pool: Any = ProcessPool(
+            max_workers=workers,
+            context=multiprocessing.get_context("spawn"),
+            initializer=_end_with,
+            initargs=(os.getpid(),),
+        )
 
     def submit(self, task: Task) -> None:
         future = self._pool.schedule(task.work)
@@ -50,6 +57,8 @@ class LocalExecutor:
                 return Failed(f"its process was lost {times} (exit code {error.exitcode}): memory may be short")
             self.submit(task)
             return None
+        except Exception as error:  # noqa: BLE001 - what a worker could not send back, such as its answer
+            return Failed(f"{type(error).__name__}: {' '.join(str(error).split())[:300]}", bug=True)
 
     def cancel(self) -> None:
         self._pool.stop()
@@ -59,3 +68,14 @@ class LocalExecutor:
         """Let the workers go."""
         self._pool.close()
         self._pool.join()
+
+
+def _end_with(parent: int) -> None:
+    """Let this worker end when the suite does, however that ends: nobody would know of it any more."""
+
+    def watch() -> None:
+        while os.getppid() == parent:
+            time.sleep(1)
+        os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()

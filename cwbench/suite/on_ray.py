@@ -81,6 +81,8 @@ class RayExecutor:
     def _outcome(self, ref: Any) -> Outcome:
         try:
             outcome: Outcome = self._ray.get(ref)
+        except self._ray.exceptions.RayTaskError as error:
+            return Failed(f"{type(error.cause).__name__}: {' '.join(str(error.cause).split())[:300]}", bug=True)
         except self._ray.exceptions.RayError as error:
             lines = [line for line in str(error).splitlines() if line.strip()]
             return Failed(f"its worker was lost: {' '.join(lines[:1])[:200]}")

@@ -16,6 +16,7 @@ from cwbench.suite.identity import Identity, Training, identified
 from cwbench.suite.local import LocalExecutor
 from cwbench.suite.on_ray import RayExecutor
 from cwbench.suite.outcome import Done, Failed, Outcome
+from cwbench.suite.place import Place
 from cwbench.suite.results import Results
 from cwbench.suite.schedule import Executor, Schedule, Task, do_all
 from cwbench.suite.spec import Resources
@@ -40,10 +41,12 @@ def known_executor(name: str) -> ExecutorName:
     raise CwbenchError(f"there is no executor {name!r}", "local or ray")
 
 
-def room(cpus: int) -> int:
-    """Return how many processes of so many CPUs each this machine has room for."""
+def room(resources: Resources) -> int:
+    """Return how many processes of such a cell this machine has room for; one where they want its GPU."""
+    if resources.gpus:
+        return 1
     available = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return max(1, available // cpus)
+    return max(1, available // resources.cpus)
 
 
 @dataclass(frozen=True)
@@ -62,14 +65,15 @@ class Engine:
 
     @property
     def results(self) -> Results:
-        return Results(f"{self.out.rstrip('/')}/{CELLS}")
+        return Results(Place(f"{self.out.rstrip('/')}/{CELLS}" if self.out.strip() else ""))
 
     def places(self) -> Places:
         """Return where workers find things."""
         shared = self.shared
         if shared is None and self.executor == "ray":
-            shared = Results(f"{self.out.rstrip('/')}/{CHECKPOINTS}").address
-        return Places(self.results.address, shared, self.resources.cpus)
+            shared = f"{self.out.rstrip('/')}/{CHECKPOINTS}"
+        address = Place(shared).address if shared else None
+        return Places(self.results.place.address, address, self.resources.cpus)
 
 
 @dataclass(frozen=True)
@@ -82,6 +86,8 @@ class Item:
     """None where it could not be found out: ``outcome`` says why."""
     outcome: Outcome | None = None
     """None before it has been tried. What was finished before took no seconds."""
+    damaged: bool = False
+    """Whether its report is there and cannot be read: it is not run again over it."""
 
     @property
     def key(self) -> str:
@@ -102,10 +108,12 @@ def run_all(
     engine: Engine,
     registry: Registry,
     *,
-    extra: Iterable[Training] = (),
+    extra: Sequence[Training] = (),
     watch: Watch = lambda items, schedule: None,
 ) -> list[Item]:
-    """Do every run that is not finished, and train what else is wanted; return where each of them stands.
+    """Do every run that is not finished, and train what else is wanted; return where each run stands.
+
+    Of ``extra`` those come last that failed.
 
     ``named`` are runs with the names to tell them by, ``extra`` trainings that no run needs. Interrupted or killed,
     the same call goes on: finished cells are kept, and so are the epochs of unfinished trainings.
@@ -114,9 +122,9 @@ def run_all(
         CwbenchError: nothing can be written, or the executor cannot be had.
     """
     results, places = engine.results, engine.places()
-    results.require_writable()
+    results.place.require_writable()
     if places.shared:
-        Results(places.shared).require_writable()
+        Place(places.shared).require_writable()
     else:
         require_writable(Store.default().root, PROBE)
     specs = [spec for _, spec in named]
@@ -146,7 +154,10 @@ def _items(named: Sequence[tuple[str, RunSpec]], found: Sequence[Identity | str]
 def _item(name: str, spec: RunSpec, found: Identity | str, results: Results) -> Item:
     if isinstance(found, str):
         return Item(name, spec, outcome=Failed(found))
-    report = results.report(found.folder)
+    try:
+        report = results.report(found.folder)
+    except CwbenchError as error:
+        return Item(name, spec, found, Failed(f"{error.message} (remove its folder to run it again)"), damaged=True)
     if report is None:
         return Item(name, spec, found, results.failure(found.folder))
     figures = report.worst_case()
@@ -157,7 +168,7 @@ def _item(name: str, spec: RunSpec, found: Identity | str, results: Results) -> 
 def _tasks(items: Sequence[Item], extra: Iterable[Training], places: Places) -> list[Task]:
     """Return what is to be done: trainings by their digest, so that those of several cells are one."""
     store, tasks = Store.default(), {}
-    open_items = [item for item in items if item.identity and not isinstance(item.outcome, Done)]
+    open_items = [i for i in items if i.identity and not i.damaged and not isinstance(i.outcome, Done)]
     trainings = [training for item in open_items if item.identity for training in item.identity.trainings]
     for training in [*trainings, *extra]:
         if places.shared or not store.holds(training.key):
@@ -171,13 +182,19 @@ def _tasks(items: Sequence[Item], extra: Iterable[Training], places: Places) -> 
     return list(tasks.values())
 
 
-def _done(items: list[Item], extra: Iterable[Training], executor: Executor, places: Places, watch: Watch) -> list[Item]:
+def _done(items: list[Item], extra: Sequence[Training], executor: Executor, places: Places, watch: Watch) -> list[Item]:
     tasks = _tasks(items, extra, places)
 
     def shown(schedule: Schedule) -> None:
         watch(_updated(items, schedule.outcomes), schedule)
 
-    return _updated(items, do_all(tasks, executor, shown))
+    outcomes = do_all(tasks, executor, shown)
+    lost = [
+        Item(training.name, training.spec, outcome=outcome)
+        for training in extra
+        if isinstance(outcome := outcomes.get(training.key), Failed)
+    ]
+    return [*_updated(items, outcomes), *lost]
 
 
 def _updated(items: Sequence[Item], outcomes: dict[str, Outcome]) -> list[Item]:

@@ -1,28 +1,20 @@
 """A store of checkpoints that several machines share, beside each one's own."""
 
-import secrets
-from pathlib import Path
-
-from fsspec.core import url_to_fs
-
 from cwbench.checkpoints import DESCRIPTION, WEIGHTS, Store
 from cwbench.errors import CwbenchError
 from cwbench.files import new_folder
+from cwbench.suite.place import Place
 
 
 class Shared:
-    """Checkpoints below an address that fsspec reaches, by digest, in the files of :class:`Store`.
+    """Checkpoints by digest, in the files of :class:`Store`.
 
     A machine fetches from it what it lacks and publishes what it has trained. Nothing is trusted because it lies there:
     the machine's own store checks the sha256 of weights and record when it reads them.
     """
 
-    def __init__(self, url: str) -> None:
-        self.url = url
-        try:
-            self.fs, self.root = url_to_fs(url)
-        except (ImportError, ValueError) as error:
-            raise CwbenchError(f"cannot use {url}: {error}", "give a folder, or an address that fsspec knows") from None
+    def __init__(self, place: Place) -> None:
+        self.place = place
 
     def fetch(self, key: str, store: Store) -> bool:
         """Bring a checkpoint into a store, unless it is there; tell whether it is there now.
@@ -32,26 +24,20 @@ class Shared:
         """
         if store.holds(key):
             return True
-        if not self.fs.exists(f"{self.root}/{key}/{DESCRIPTION}"):
+        if not self.place.exists(f"{key}/{DESCRIPTION}"):
             return False
         try:
             with new_folder(store.root / key) as folder:
                 for name in (WEIGHTS, DESCRIPTION):
-                    self.fs.get_file(f"{self.root}/{key}/{name}", str(folder / name))
+                    (folder / name).write_bytes(self.place.read(f"{key}/{name}") or b"")
         except OSError as error:
-            raise CwbenchError(f"cannot fetch checkpoint {key[:12]} from {self.url}: {error}") from None
+            reason = error.strerror or error
+            raise CwbenchError(f"cannot fetch checkpoint {key[:12]} from {self.place.url}: {reason}") from None
         return True
 
     def publish(self, key: str, store: Store) -> None:
         """Give the others a checkpoint of a store: its description last, which is what they look for."""
-        target = f"{self.root}/{key}"
-        if self.fs.exists(f"{target}/{DESCRIPTION}"):
+        if self.place.exists(f"{key}/{DESCRIPTION}"):
             return
-        self.fs.makedirs(target, exist_ok=True)
         for name in (WEIGHTS, DESCRIPTION):
-            self._write(f"{target}/{name}", store.root / key / name)
-
-    def _write(self, target: str, source: Path) -> None:
-        draft = f"{target}.{secrets.token_hex(4)}"
-        self.fs.put_file(str(source), draft)
-        self.fs.mv(draft, target)
+            self.place.put(f"{key}/{name}", store.root / key / name)

@@ -1,6 +1,6 @@
 """A suite as its file has it: a grid of defenses × attacks × datasets × seeds, with exceptions for some cells."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import product
 from pathlib import Path
@@ -92,6 +92,9 @@ class SuiteSpec(_Closed):
         taken = [name for name in self.run if name in self.axes()]
         if taken:
             raise ValueError(f"run: {taken[0]!r} is an axis already")
+        moved = [name for rule in self.cells for name in rule.set if name in self.axes()]
+        if moved:
+            raise ValueError(f"cells: a rule cannot set {moved[0]!r}, which is an axis: it would be another cell")
         return self
 
     def axes(self) -> dict[str, tuple[Any, ...]]:
@@ -166,14 +169,23 @@ def cells_of(suite: SuiteSpec) -> list[Cell]:
             problems.append(str(explained(error, RunSpec, "a cell's run")))
             continue
         cells.append(Cell(len(cells) + 1, {axis: _text(value) for axis, value in coordinates.items()}, spec))
-    idle = [number for number in range(len(suite.cells)) if number not in used]
-    problems += [f"rule {number + 1} of cells is for none of them" for number in idle]
-    specs = [cell.spec for cell in cells]
-    problems += [f"{cell.name} is there twice" for cell in cells if cell.spec in specs[: cell.number - 1]]
+    problems += [
+        f"rule {number + 1} of cells is for none of them" for number in range(len(suite.cells)) if number not in used
+    ]
+    problems += [f"{cell.name} is there twice" for cell in _repeated(cells)]
     if not problems and not cells:
         problems.append("its rules skip every cell")
     refuse(suite, problems)
     return cells
+
+
+def _repeated(cells: Sequence[Cell]) -> Iterator[Cell]:
+    seen: set[str] = set()
+    for cell in cells:
+        text = cell.spec.model_dump_json()
+        if text in seen:
+            yield cell
+        seen.add(text)
 
 
 def refuse(suite: SuiteSpec, problems: list[str]) -> None:
@@ -192,6 +204,17 @@ def refuse(suite: SuiteSpec, problems: list[str]) -> None:
 def _points(suite: SuiteSpec) -> Iterator[dict[str, Any]]:
     axes = suite.axes()
     return (dict(zip(axes, point, strict=True)) for point in product(*axes.values()))
+
+
+def unmatched(suite: SuiteSpec) -> Iterator[str]:
+    """Yield what rules ask for that no cell has: a value that is on no axis is a typing error."""
+    axes = suite.axes()
+    for number, rule in enumerate(suite.cells, 1):
+        for axis, values in rule.where.items():
+            known = {name for value in axes.get(axis, ()) for name in _names(value)}
+            for value in values:
+                if str(value) not in known:
+                    yield f"rule {number} of cells: no {axis} is {str(value)!r}"
 
 
 def _matches(rule: CellRule, coordinates: dict[str, Any]) -> bool:

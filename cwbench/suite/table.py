@@ -54,8 +54,8 @@ def cost_table(lines: Sequence[Line], device: str, workers: int) -> str:
         [
             plain(line.name, "terminal"),
             line.count,
-            *(f"{part / 1e6:,.2f}" for part in (line.passes.forward, line.passes.inputs, line.passes.weights)),
-            f"{line.seconds / HOUR:,.3f}",
+            *(f"{part / 1e6:,.3g}" for part in (line.passes.forward, line.passes.inputs, line.passes.weights)),
+            f"{line.seconds / HOUR:,.3g}",
         ]
         for line in lines
     ]
@@ -63,8 +63,8 @@ def cost_table(lines: Sequence[Line], device: str, workers: int) -> str:
     kind = "GPU" if device == "cuda" else device.upper()
     headers = ["what", "how often", "forward, M", "for images, M", "for weights, M", f"{kind}-hours"]
     table = tabulate(rows, headers, tablefmt="simple", disable_numparse=True, colalign=["left"] + 5 * ["right"])
-    together = f"{hours:,.2f} {kind}-hours at most, as measured on this machine"
-    return f"{table}\n\n{together}; {hours / workers:,.2f} hours with {workers} at a time"
+    together = f"{hours:,.3g} {kind}-hours at most, as measured on this machine"
+    return f"{table}\n\n{together}; {hours / workers:,.3g} hours with {workers} at a time"
 
 
 def row(item: Item) -> tuple[str, str, str, str]:

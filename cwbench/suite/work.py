@@ -4,6 +4,7 @@ import os
 import tempfile
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,6 +19,7 @@ from cwbench.runner import run, substitutes_of, training_of
 from cwbench.spec import RunSpec
 from cwbench.suite.identity import Identity, Training, identified, without_class
 from cwbench.suite.outcome import Done, Outcome, attempted
+from cwbench.suite.place import Place
 from cwbench.suite.results import Results
 from cwbench.suite.shared import Shared
 from cwbench.training.fit import fit
@@ -56,7 +58,7 @@ def train(training: Training, places: Places) -> Outcome:
 
 def _train(training: Training, places: Places) -> Done:
     began, store = time.perf_counter(), places.settle()
-    shared = Shared(places.shared) if places.shared else None
+    shared = Shared(Place(places.shared)) if places.shared else None
     if not (shared.fetch(training.key, store) if shared else store.holds(training.key)):
         if shared:
             for key in training.after:
@@ -87,19 +89,20 @@ def judge(spec: RunSpec, identity: Identity, places: Places) -> Outcome:
     """Do a run whose trainings are done, and keep its report among the results."""
     outcome = attempted(lambda: _judge(spec, identity, places))
     if not isinstance(outcome, Done):
-        Results(places.results).put_failure(identity.folder, outcome)
+        with suppress(Exception):  # the failure is told anyway; that it cannot be kept, too, must not hide it
+            Results(Place(places.results)).put_failure(identity.folder, outcome)
     return outcome
 
 
 def _judge(spec: RunSpec, identity: Identity, places: Places) -> Done:
     began, store = time.perf_counter(), places.settle()
     if places.shared:
-        shared = Shared(places.shared)
+        shared = Shared(Place(places.shared))
         for training in identity.trainings:
             shared.fetch(training.key, store)
     with tempfile.TemporaryDirectory(prefix="cwbench-") as place, data.remembering():
         report, path = run(spec, registry=installed(), store=store, out=Path(place))
         assert path  # noqa: S101 - a run with a folder writes into it
-        Results(places.results).put(identity.folder, path.parent)
+        Results(Place(places.results)).put(identity.folder, path.parent)
     worst = report.worst_case().worst_class
     return Done(time.perf_counter() - began, report.worst_case().overall.accuracy, worst.accuracy if worst else None)

@@ -1,10 +1,12 @@
 """Correlations and their intervals."""
 
+import math
+
 import numpy as np
 import pytest
-from scipy.stats import pearsonr
+from scipy.stats import pearsonr, permutation_test, spearmanr
 
-from cwbench.findings.correlation import pearson, spearman
+from cwbench.findings.correlation import pearson, rank_test, spearman
 
 X = [0.1, 0.5, 0.2, 0.9, 0.4, 0.7]
 Y = [1.0, 3.0, 2.5, 4.0, 2.0, 5.0]
@@ -45,4 +47,16 @@ def test_where_there_is_nothing_to_correlate_there_is_none(y):
 
 
 def test_a_perfect_order_has_no_room_for_an_interval():
-    assert spearman([1, 2, 3, 4, 5], [2, 4, 6, 8, 11]).interval == pytest.approx((1.0, 1.0))
+    found = spearman([1, 2, 3, 4, 5], [2, 4, 6, 8, 11])
+    assert (found.value, found.interval) == (pytest.approx(1.0), None)
+    assert str(found) == "+1.00, p 0.017"
+
+
+def test_p_values_of_few_points_are_those_of_all_orders():
+    value, tails = rank_test([1, 2, 3, 4], [1, 2, 3, 4])
+    assert value == pytest.approx(1.0)
+    assert tails == pytest.approx((2 / 24, 1 / 24, 1.0))
+    theirs = permutation_test((X,), lambda x: spearmanr(x, Y).statistic, permutation_type="pairings", n_resamples=1e6)
+    assert rank_test(X, Y)[1].two_sided == pytest.approx(theirs.pvalue)
+    many = list(range(12))
+    assert rank_test(many, many)[1].greater == pytest.approx(1 / math.factorial(12))

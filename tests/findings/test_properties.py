@@ -4,8 +4,9 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
-from scipy.stats import chi2
+from scipy.stats import binom, chi2
 
+from cwbench.errors import CwbenchError
 from cwbench.findings import properties as p
 from cwbench.findings.properties import Claim, Effect, Judged, properties
 
@@ -44,7 +45,7 @@ def test_a_gap_that_is_there_is_found_and_an_even_one_is_not():
 def test_stronger_attacks_that_take_from_vulnerable_classes():
     taken = [1, 2, 4, 6, 8, 12]
     found = p.vulnerable_hit_more(judged(fgsm=SPREAD), judged(pgd=np.subtract(SPREAD, taken)))
-    assert (found.value, found.p_value) == (pytest.approx(1.0), pytest.approx(0.0, abs=1e-6))
+    assert (found.value, found.p_value) == (pytest.approx(1.0), pytest.approx(1 / 720))
     other = p.vulnerable_hit_more(judged(fgsm=SPREAD), judged(pgd=np.subtract(SPREAD, taken[::-1])))
     assert other.value == pytest.approx(-1.0)
     assert other.p_value > 0.99
@@ -61,9 +62,26 @@ def test_temperature_that_hits_one_network_more():
     mart, madry = both([38, 36, 34, 32, 30, 28]), both([40, 40, 40, 40, 39, 39])
     found = p.temperature_hits_more(mart, madry)
     assert found.value == pytest.approx((42 - 2) / 360)
-    assert found.p_value == pytest.approx(0.5**40)  # forty examples are lost by the first alone, none by the second
-    assert p.temperature_hits_more(madry, mart).p_value == 1.0
-    assert p.temperature_hits_more(madry, madry).p_value == 1.0
+    assert found.p_value == pytest.approx(1 / 2001)  # forty examples apart: no exchange in 2000 gives as much
+    back = p.temperature_hits_more(madry, mart)
+    assert (back.p_value, back.opposite) == (pytest.approx(1.0), pytest.approx(1 / 2001))
+    same = p.temperature_hits_more(madry, madry)
+    assert (same.value, same.p_value, same.opposite) == (0.0, 1.0, 1.0)
+
+
+def test_what_temperature_gains_counts_against_what_it_takes():
+    """As many examples are gained as lost, in other classes: nothing is taken."""
+    moved = (judged(pgd=EVEN), judged(tpgd=[20, 60, 20, 60, 40, 40]))
+    found = p.temperature_hits_more(moved, (judged(pgd=EVEN), judged(tpgd=EVEN)))
+    assert found.value == 0.0
+    assert found.p_value > 0.3
+
+
+def test_two_examples_decide_nothing():
+    one = (judged(pgd=EVEN), judged(tpgd=[40, 40, 40, 40, 40, 38]))
+    found = p.temperature_hits_more((judged(pgd=EVEN), judged(tpgd=EVEN)), one)
+    assert found.value < 0
+    assert found.opposite == pytest.approx(0.25, abs=0.04)
 
 
 def test_a_gap_that_is_wider_than_another():
@@ -88,14 +106,26 @@ def test_the_permutation_test_is_wrong_no_more_often_than_it_says():
     assert 6 <= low <= 34  # outside of this with probability 0.0005
 
 
-def test_errors_inside_superclasses():
-    pairs = {"a": [0, 1], "b": [2, 3], "c": [4, 5]}  # a wrong prediction is the next class
-    found = p.errors_stay_inside(judged(pgd=EVEN), pairs)
-    assert found.value == pytest.approx(0.5 - 1 / 5)
-    assert found.p_value < 1e-6
-    apart = p.errors_stay_inside(judged(pgd=EVEN), {"a": [0, 2, 4], "b": [1, 3, 5]})
-    assert apart.value == pytest.approx(-2 / 5)
-    assert p.errors_stay_inside(judged(pgd=[60] * K), pairs).p_value == 1.0
+def test_errors_inside_superclasses(made):
+    right, wrong = [[10, 0, 0, 0]] * 4, [6, 4, 0, 0]
+    confusion = [np.roll(wrong, c).tolist() for c in range(4)]  # each class is taken for the next one
+    clean = [np.roll(row, c).tolist() for c, row in enumerate(right)]
+    report = made({"clean": clean, "pgd": confusion})
+    found = p.errors_stay_inside(Judged(report, {}), {"a": [0, 1], "b": [2, 3]})
+    assert found.value == pytest.approx(0.5 - 1 / 3)
+    assert found.p_value == pytest.approx(binom.sf(7, 16, 1 / 3))
+    assert found.opposite == pytest.approx(binom.cdf(8, 16, 1 / 3))
+    apart = p.errors_stay_inside(Judged(report, {}), {"a": [0, 2], "b": [1, 3]})
+    assert apart.value == pytest.approx(-1 / 3)
+    sound = made({"clean": clean, "pgd": clean})
+    assert p.errors_stay_inside(Judged(sound, {}), {"a": [0, 1], "b": [2, 3]}).p_value == 1.0
+
+
+def test_few_classes_have_no_correlation():
+    found = judged(pgd=SPREAD)
+    few = Judged(found.report, {name: column[: 3 * EACH] for name, column in found.columns.items()})
+    with pytest.raises(CwbenchError, match="3 classes have no correlation"):
+        p.norms_follow_robustness(few, [1, 2, 3, 4, 5, 6])
 
 
 CLAIM = Claim("it holds", "some test", "effect {} points", (("madry", "pgd"),), scale=100)
@@ -106,8 +136,9 @@ CLAIM = Claim("it holds", "some test", "effect {} points", (("madry", "pgd"),), 
     [
         ([Effect(0.3, 0.001), Effect(0.2, 0.01)], "holds"),
         ([Effect(0.3, 0.001), Effect(0.2, 0.2)], "not shown"),
-        ([Effect(-0.3, 0.999), Effect(-0.2, 0.98)], "does not hold"),
-        ([Effect(-0.3, 0.999), Effect(0.2, 0.01)], "not shown"),
+        ([Effect(-0.3, 0.999, 0.001), Effect(-0.2, 0.98, 0.02)], "does not hold"),
+        ([Effect(-0.3, 0.999, 0.001), Effect(0.2, 0.01, 0.99)], "not shown"),
+        ([Effect(0.0, 1.0)], "not shown"),
         ("nothing to look at", "not applicable"),
     ],
 )

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -47,7 +48,8 @@ def done(command):
 
 @pytest.fixture(scope="module")
 def folder(done, home):
-    return home / "runs" / "study" / "digits-default"
+    (found,) = (home / "runs" / "study").glob("digits-default-*")
+    return found
 
 
 def test_every_piece_is_found_and_told(done, folder):
@@ -56,7 +58,7 @@ def test_every_piece_is_found_and_told(done, folder):
         assert record.findings, record.notes
         assert f"{piece.name}: {record.findings[0].summary()}" in done.stdout
         jsonschema.validate(json.loads((folder / f"{piece.name}.json").read_text()), schema())
-    assert done.stdout.rstrip().endswith("runs/study/digits-default/index.html")
+    assert done.stdout.rstrip().endswith(str((folder / "index.html").relative_to(folder.parents[2])))
 
 
 def test_every_figure_is_there_as_png_and_svg(folder):
@@ -85,9 +87,12 @@ def test_again_nothing_is_trained_or_judged_and_a_piece_alone_keeps_the_others(c
     assert found.returncode == 0, found.stderr
     assert {path: path.stat().st_mtime_ns for place in kept for path in place.rglob("*")} == before
     assert (folder / "index.html").read_text().count("<section") == len(PIECES)
+    page = (folder / "index.html").read_bytes()
     other = command("figure6", *SHORT[:2], "--limit", "30", "--defenses", "madry")
     assert other.returncode == 0, other.stderr
-    assert (folder / "index.html").read_text().count("<section") == 1  # of this scale there is nothing else
+    assert (folder / "index.html").read_bytes() == page  # another scale is another study, in a folder of its own
+    assert len(list(folder.parent.iterdir())) == 2
+    shutil.rmtree(next(place for place in folder.parent.iterdir() if place != folder))
 
 
 def test_homing_is_of_the_classes_that_were_asked_for(folder):
@@ -123,8 +128,12 @@ BAD = {
     "an unknown field": (["figure1", "--set", "recipe.epoch=2"], "the recipe has no 'recipe.epoch'"),
     "no class of that number": (["figure3", "--homing", "12"], "there is no class 12 to remove"),
     "no homing at all": (["figure3", "--homing", "some"], "the study: homing"),
+    "an empty homing": (["figure3", "--homing", ""], "the study: homing"),
     "no test image of that number": (["figure5", "--example", "9999"], "there is no test image 9999"),
     "bad seeds": (["figure1", "--seeds", "a"], "seeds"),
+    "a seed twice": (["figure1", "--seeds", "0,0"], "seeds holds one of them twice"),
+    "a class twice": (["figure3", "--homing", "3,3"], "homing holds one of them twice"),
+    "a group twice": (["figure2", "--superclasses", "a=0", "--superclasses", "a=1"], "is there twice"),
     "no defense left": (["table5", "--defenses", "mart"], "table5: none of its defenses takes part"),
     "data that are missing": (["figure1", "--dataset", "mnist", "--data", "."], "MNIST/raw"),
 }
@@ -138,6 +147,18 @@ def test_what_cannot_be_done_gets_one_line(name, command, done):
     assert found.returncode == 2, found.stdout
     assert complaint in found.stderr.splitlines()[-1]
     assert "Traceback" not in found.stderr
+
+
+def test_a_defense_may_have_fields_and_still_be_the_studys(command, done):
+    found = command("table3", "claims", *SHORT[:4], "--defenses", "madry,mart:beta=3")
+    assert found.returncode == 0, found.stderr
+    assert "mart:beta=3, 1/T = 5" in found.stdout
+    assert "2 not applicable" not in found.stdout.split("claims:")[1].split("not shown")[0]
+
+
+def test_a_network_that_figure_5_asks_for_needs_no_other_in_the_study(command, done):
+    found = command("figure5", *SHORT[:4], "--defenses", "mart")
+    assert found.returncode == 0, found.stderr
 
 
 def test_superclasses_may_be_given(command, folder):

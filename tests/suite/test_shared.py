@@ -6,6 +6,7 @@ import torch
 from cwbench.checkpoints import WEIGHTS, Checkpoint, Store
 from cwbench.errors import CwbenchError
 from cwbench.suite.outcome import Failed
+from cwbench.suite.place import Place
 from cwbench.suite.results import Results
 from cwbench.suite.shared import Shared
 
@@ -20,27 +21,27 @@ def address(request, tmp_path):
 def test_what_one_machine_publishes_another_fetches(address, tmp_path):
     mine, theirs = Store(tmp_path / "mine"), Store(tmp_path / "theirs")
     mine.save(CHECKPOINT)
-    assert not Shared(address).fetch(CHECKPOINT.digest, theirs)
-    Shared(address).publish(CHECKPOINT.digest, mine)
-    Shared(address).publish(CHECKPOINT.digest, mine)
-    assert Shared(address).fetch(CHECKPOINT.digest, theirs)
+    assert not Shared(Place(address)).fetch(CHECKPOINT.digest, theirs)
+    Shared(Place(address)).publish(CHECKPOINT.digest, mine)
+    Shared(Place(address)).publish(CHECKPOINT.digest, mine)
+    assert Shared(Place(address)).fetch(CHECKPOINT.digest, theirs)
     assert torch.equal(theirs.find(CHECKPOINT.digest).weights["w"], CHECKPOINT.weights["w"])
 
 
 def test_weights_that_were_changed_on_the_way_are_refused(address, tmp_path):
     mine, theirs = Store(tmp_path / "mine"), Store(tmp_path / "theirs")
     mine.save(CHECKPOINT)
-    shared = Shared(address)
+    shared = Shared(Place(address))
     shared.publish(CHECKPOINT.digest, mine)
-    shared.fs.pipe_file(f"{shared.root}/{CHECKPOINT.digest}/{WEIGHTS}", b"something else")
+    shared.place.write(f"{CHECKPOINT.digest}/{WEIGHTS}", b"something else")
     shared.fetch(CHECKPOINT.digest, theirs)
     with pytest.raises(CwbenchError, match="its weights have sha256"):
         theirs.find(CHECKPOINT.digest)
 
 
 def test_a_failure_is_kept_until_the_cell_is_finished(address, tmp_path):
-    results = Results(address)
-    results.require_writable()
+    results = Results(Place(address))
+    results.place.require_writable()
     assert (results.report("cell"), results.failure("cell")) == (None, None)
     results.put_failure("cell", Failed("no data", bug=True, trace="where"))
     assert results.failure("cell") == Failed("no data", bug=True, trace="where")
@@ -49,8 +50,9 @@ def test_a_failure_is_kept_until_the_cell_is_finished(address, tmp_path):
     (run / "report.json").write_text("{}")
     (run / "predictions.safetensors").write_bytes(b"x")
     results.put("cell", run)
-    assert results.finished("cell")
     assert results.failure("cell") is None
     assert results.predictions("cell", "predictions.safetensors") == b"x"
     with pytest.raises(CwbenchError, match="is not a cwbench report"):
         results.report("cell")
+    results.place.write("cell/failure.json", b'{"reason": "half')
+    assert "is damaged" in results.failure("cell").reason

@@ -72,6 +72,27 @@ def test_all_unknown_names_are_listed_at_once():
     assert "\n" not in text
 
 
+def test_everything_else_that_is_unknown_is_listed_with_the_names():
+    with pytest.raises(CwbenchError) as caught:
+        checked(
+            defenses=["madri"],
+            recipes="nope",
+            eps=["abc"],
+            cells=[
+                {"where": {"attacks": "pgd"}, "set": {"backbone": "resnet17"}},
+                {"where": {"attacks": ["pgd", "fgms"]}, "set": {"limit": 3}},
+            ],
+        )
+    for part in (
+        "'madri'",
+        "digits has no recipe 'nope'",
+        "eps 'abc'",
+        "'resnet17'",
+        "rule 2 of cells: no attacks is 'fgms'",
+    ):
+        assert part in str(caught.value)
+
+
 def test_all_cells_that_cannot_be_are_listed_at_once():
     with pytest.raises(CwbenchError) as caught:
         checked(attacks=["pgd", "cw", "fgsm"], run={"norm": "L2"}, eps=[1.0, "2"])
@@ -96,6 +117,7 @@ def test_all_cells_that_cannot_be_are_listed_at_once():
         ),
         ({"cells": [{"where": {"defense": "madry"}}]}, "fields to set or skip"),
         ({"resources": {"cpus": 0}}, "resources.cpus"),
+        ({"cells": [{"where": {"seed": 0}, "set": {"seed": 5}}]}, "a rule cannot set 'seed', which is an axis"),
     ],
 )
 def test_a_file_that_is_no_suite_gets_one_line(content, complaint):
@@ -106,7 +128,7 @@ def test_a_file_that_is_no_suite_gets_one_line(content, complaint):
 @pytest.mark.parametrize(
     ("content", "complaint"),
     [
-        ({"cells": [{"where": {"defense": "trades"}, "skip": True}]}, "rule 1 of cells is for none of them"),
+        ({"cells": [{"where": {"defense": "trades"}, "skip": True}]}, "rule 1 of cells: no defense is 'trades'"),
         ({"cells": [{"where": {"defense": "madry"}, "skip": True}]}, "its rules skip every cell"),
         ({"seeds": [1, 1]}, "madry × pgd × digits × seed 1 is there twice"),
         ({"run": {"limitt": 3}}, "a cell's run has no field 'limitt'"),
