@@ -30,10 +30,11 @@ def live() -> Iterator[Watch]:
         return
     began = time.monotonic()
     with Live(console=Console(stderr=True), transient=True, refresh_per_second=4) as shown:
-        yield lambda items, schedule: shown.update(_view(items, schedule, time.monotonic() - began))
+        yield lambda items, schedule: shown.update(view(items, schedule, time.monotonic() - began))
 
 
-def _view(items: Sequence[Item], schedule: Schedule, seconds: float) -> Group:
+def view(items: Sequence[Item], schedule: Schedule, seconds: float) -> Group:
+    """Return the table of a moment: the cells that were finished last, and what runs."""
     done = [item for item in items if isinstance(item.outcome, Done)]
     failed = [item for item in items if isinstance(item.outcome, Failed)]
     table = Table(box=None, pad_edge=False)
