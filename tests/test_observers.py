@@ -2,7 +2,6 @@
 
 import json
 import os
-import subprocess
 import sys
 
 import pytest
@@ -13,6 +12,7 @@ from cwbench.plugins import discover
 from cwbench.registry import Registry
 from cwbench.runner import run
 from cwbench.spec import RunSpec
+from tests import command_line
 
 RECORDER = """
 import cwbench
@@ -134,20 +134,8 @@ def test_ctrl_c_in_an_observer_is_still_ctrl_c(install, tmp_path):
 
 def test_what_an_observer_prints_is_not_in_the_json(install, tmp_path):
     install("failing", FAILING.format(error="ValueError('late')"))
-    done = subprocess.run(
-        [
-            sys.executable,
-            "-m",
-            "cwbench",
-            "run",
-            *["--defense", "standard", "--attack", "fgsm", "--json", "--limit", "20"],
-        ],
-        cwd=tmp_path,
-        env={**os.environ, "PYTHONPATH": str(tmp_path)},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    arguments = ["--defense", "standard", "--attack", "fgsm", "--json", "--limit", "20", "--set", "recipe.epochs=2"]
+    done = command_line.run("run", *arguments, cwd=tmp_path, environment=os.environ | {"PYTHONPATH": str(tmp_path)})
     assert done.returncode == 0, done.stderr
     assert json.loads(done.stdout)["subject"] == "standard"
     assert "an observer that prints" in done.stderr
@@ -205,14 +193,8 @@ def test_a_plugin_opens_a_scheme_of_its_own(install, tmp_path):
 
 def test_what_an_opener_and_its_children_print_is_not_in_the_json(install, tmp_path):
     install("opener", OPENER)
-    done = subprocess.run(
-        [sys.executable, "-m", "cwbench", "run", "--checkpoint", "toy://net", "--attack", "fgsm", "--json"],
-        cwd=tmp_path,
-        env={**os.environ, "PYTHONPATH": str(tmp_path)},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    arguments = ["--checkpoint", "toy://net", "--attack", "fgsm", "--json"]
+    done = command_line.run("run", *arguments, cwd=tmp_path, environment=os.environ | {"PYTHONPATH": str(tmp_path)})
     assert done.returncode == 0, done.stderr
     assert json.loads(done.stdout)["subject"] == "toy net"
     assert "an opener that prints" in done.stderr

@@ -10,13 +10,14 @@ import torch
 
 from cwbench.checkpoints import Store
 from cwbench.parallel import ALONE, Team
+from tests import command_line
 
 TOGETHER = ["torch.distributed.run", "--standalone", "--nproc-per-node", "2", "-m", "cwbench"]
 
 
-def run(tmp_path, launcher, *options, cache="cache"):
+def together(tmp_path, *options, cache="cache"):
     environment = os.environ | {"CWBENCH_CACHE": str(tmp_path / cache), "OMP_NUM_THREADS": "1"}
-    command = [sys.executable, "-m", *launcher, "run", "--out", str(tmp_path / "runs"), *options]
+    command = [sys.executable, "-m", *TOGETHER, "run", "--out", str(tmp_path / "runs"), *options]
     return subprocess.run(command, check=False, env=environment, capture_output=True, text=True, timeout=300)
 
 
@@ -88,13 +89,13 @@ with joined() as team:
 
 def test_torchrun_trains_once_together_and_writes_one_report(tmp_path):
     options = ["--defense", "rst", "--attack", "pgd", "--limit", "30", "--set", "recipe.epochs=6", "--json"]
-    done = run(tmp_path, TOGETHER, *options)
+    done = together(tmp_path, *options)
     assert done.returncode == 0, done.stderr
     report = json.loads(done.stdout)
     (path,) = (tmp_path / "runs").glob("*/report.json")
     assert json.loads(path.read_text()) == report
     assert sum(report["dataset"]["n_per_class"]) == 30
-    again = run(tmp_path, TOGETHER, *options)
+    again = together(tmp_path, *options)
     assert json.loads(again.stdout)["attacks"][0]["confusion"] == report["attacks"][0]["confusion"]
     entries = Store(tmp_path / "cache" / "checkpoints").all()
     kept = {entry.identity["defense"]["name"]: entry.identity for entry in entries}
@@ -105,8 +106,9 @@ def test_gradients_of_two_processes_are_those_of_one(tmp_path):
     """Without random starts and batch norm, half a batch each gives the weights of a whole one, but for rounding."""
     options = ["--defense", "standard", "--attack", "fgsm", "--limit", "20"]
     options += ["--set", "recipe.epochs=2", "--set", "recipe.batch_size=100"]
-    assert run(tmp_path, ["cwbench"], *options, cache="one").returncode == 0
-    done = run(tmp_path, TOGETHER, *options, cache="two")
+    environment = os.environ | {"CWBENCH_CACHE": str(tmp_path / "one"), "OMP_NUM_THREADS": "1"}
+    assert command_line.run("run", *options, cwd=tmp_path, environment=environment).returncode == 0
+    done = together(tmp_path, *options, cache="two")
     assert done.returncode == 0, done.stderr
     (one,), (two,) = (Store(tmp_path / name / "checkpoints").all() for name in ("one", "two"))
     for name, weight in one.weights.items():
@@ -118,14 +120,14 @@ def test_averages_and_batch_norm_are_the_same_in_every_process(tmp_path):
     """The first run judges what it trained, the second what was stored: the leader's weights, in both."""
     options = ["--defense", "standard", "--attack", "fgsm", "--limit", "40", "--backbone", "resnet18", "--json"]
     options += ["--set", "recipe.epochs=1", "--set", 'recipe.average={"kind":"ema","decay":0.5}']
-    first, second = (run(tmp_path, TOGETHER, *options) for _ in range(2))
+    first, second = (together(tmp_path, *options) for _ in range(2))
     assert first.returncode == 0, first.stderr
     confusions = [json.loads(done.stdout)["clean"]["confusion"] for done in (first, second)]
     assert confusions[0] == confusions[1]
 
 
 def test_an_error_is_told_and_nothing_hangs_or_is_trained(tmp_path):
-    done = run(tmp_path, TOGETHER, "--defense", "standard", "--attack", "fgsm", "--limit", "1")
+    done = together(tmp_path, "--defense", "standard", "--attack", "fgsm", "--limit", "1")
     assert done.returncode != 0
     assert "cwbench: 2 processes cannot share 1 examples (start fewer)" in done.stderr.splitlines()
     assert not (tmp_path / "cache").exists() or not Store(tmp_path / "cache" / "checkpoints").all()

@@ -1,9 +1,7 @@
 """Discovery with real distributions: a folder on the path with a module and its metadata, as pip leaves them."""
 
 import os
-import subprocess
 import sys
-from pathlib import Path
 
 import pytest
 
@@ -11,6 +9,7 @@ from cwbench.api import Dataset
 from cwbench.datasets.digits import Digits
 from cwbench.plugins import discover, flaws
 from cwbench.registry import Registry
+from tests import command_line
 
 ATTACK = """
 import cwbench
@@ -205,17 +204,11 @@ def test_the_environment_limits_what_is_loaded(install):
 def test_cwbench_plugins_and_the_error_of_a_run_report_the_broken_one(install):
     install("raises", BROKEN["raises"][0])
     environment = os.environ | {"PYTHONPATH": str(install.path)}
-    command = [sys.executable, "-m", "cwbench"]
-    listed = subprocess.run([*command, "plugins"], capture_output=True, text=True, env=environment, check=True)
+    listed = command_line.run("plugins", cwd=install.path, environment=environment)
     assert "plugin raises-plugin of raises 1.2: import of raises_module failed" in listed.stdout
-    failed = subprocess.run(
-        [*command, "run", "--defense", "mart", "--attack", "mine"],
-        capture_output=True,
-        text=True,
-        env=environment,
-        check=False,
-    )
+    arguments = ["run", "--defense", "mart", "--attack", "mine"]
+    failed = command_line.run(*arguments, cwd=install.path, environment=environment)
     assert failed.returncode == 2
     assert "no attack is named 'mine'" in failed.stderr
     assert "raises-plugin of raises 1.2" in failed.stderr
-    assert not Path("runs").exists()
+    assert not (install.path / "runs").exists()

@@ -17,14 +17,10 @@ from cwbench.evaluation import POOL, Settings, evaluate
 from cwbench.journal import Journal
 from cwbench.plan import PlannedAttack
 from cwbench.threat import make_threat
+from tests import command_line
 
 RUN = ["run", "--defense", "standard", "--attack", "pgd", "--attack", "square:queries=400", "--limit", "300"]
 RUN += ["--set", "recipe.epochs=6", "--set", "recipe.eps_warmup=0.3", "--batch-size", "8", "--json"]
-
-
-def command(tmp_path, cache):
-    environment = os.environ | {"CWBENCH_CACHE": str(tmp_path / cache), "OMP_NUM_THREADS": "1"}
-    return {"args": [sys.executable, "-m", "cwbench", *RUN, "--out", str(tmp_path / "runs")], "env": environment}
 
 
 def timeless(text):
@@ -37,8 +33,10 @@ def timeless(text):
 
 
 def test_a_killed_process_goes_on_to_the_identical_report(tmp_path):
-    whole = subprocess.run(**command(tmp_path, "whole"), capture_output=True, text=True, check=True)
-    process = subprocess.Popen(**command(tmp_path, "killed"), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    environment = os.environ | {"CWBENCH_CACHE": str(tmp_path / "killed"), "OMP_NUM_THREADS": "1"}
+    command = [sys.executable, "-m", "cwbench", *RUN]
+    quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+    process = subprocess.Popen(command, cwd=tmp_path, env=environment, **quiet)
     chunks = tmp_path / "killed" / "evaluations"
     deadline = time.monotonic() + 120
     while len(list(chunks.glob("*/*-0*"))) < 12:  # pgd has ten chunks: square is under way
@@ -49,9 +47,11 @@ def test_a_killed_process_goes_on_to_the_identical_report(tmp_path):
     process.wait()
     kept = {path: path.stat().st_mtime_ns for path in chunks.glob("*/*-0*")}
     assert len(kept) >= 12
-    resumed = subprocess.run(**command(tmp_path, "killed"), capture_output=True, text=True, check=True)
-    assert timeless(resumed.stdout) == timeless(whole.stdout)
+    resumed = command_line.run(*RUN, cwd=tmp_path, environment=environment)
     assert not list(chunks.iterdir()), "what is in the report need not be kept"
+    elsewhere = environment | {"CWBENCH_CACHE": str(tmp_path / "whole")}
+    whole = command_line.run(*RUN, cwd=tmp_path, environment=elsewhere)
+    assert timeless(resumed.stdout) == timeless(whole.stdout)
 
 
 @pytest.fixture

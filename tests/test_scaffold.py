@@ -45,32 +45,38 @@ def shell(command: str, folder: Path, environment: dict[str, str]) -> subprocess
 
 
 QUICK = "--set recipe.epochs=2 --limit 50"
-RUN = {
-    "attack": f"cwbench run --defense standard --attack mine {QUICK}",
-    "defense": f"cwbench run --defense mine --attack fgsm {QUICK}",
-    "dataset": f"cwbench run --defense standard --attack fgsm --dataset mine {QUICK}",
-    "backbone": f"cwbench run --defense standard --attack fgsm --backbone mine {QUICK}",
-}
+
+
+def succeeds(command: str, folder: Path, environment: dict[str, str]) -> None:
+    done = shell(command, folder, environment)
+    assert done.returncode == 0, f"{command}: {done.stdout}{done.stderr}"
+
+
+def test_four_commands_from_an_empty_folder(environment, tmp_path):
+    folder = tmp_path / "cwbench-mine"
+    succeeds("cwbench plugins new mine --kind attack", tmp_path, environment)
+    succeeds("pip install -q -e .", folder, environment)
+    succeeds("cwbench plugins check mine", folder, environment)
+    succeeds(f"cwbench run --defense standard --attack mine {QUICK}", folder, environment)
+    assert list((folder / "runs").glob("*/report.json"))
+    succeeds("python -m pytest -q -p no:cacheprovider tests", folder, environment)
+    succeeds("pip uninstall -q -y cwbench-mine", tmp_path, environment)
+
+
+def test_a_plugin_of_every_other_kind_is_installed_and_takes_part_in_a_run(environment, tmp_path):
+    kinds = [kind for kind in KINDS if kind != "attack"]
+    folders = [create(f"my-{kind}", kind, tmp_path) for kind in kinds]
+    succeeds(f"pip install -q {shlex.join(f'-e{folder}' for folder in folders)}", tmp_path, environment)
+    mine = " ".join(f"--{kind} my-{kind}" for kind in kinds)
+    succeeds(f"cwbench run {mine} --attack fgsm {QUICK}", tmp_path, environment)
+    assert list((tmp_path / "runs").glob("*/report.json"))
+    succeeds(f"pip uninstall -q -y {shlex.join(folder.name for folder in folders)}", tmp_path, environment)
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_four_commands_from_an_empty_folder(kind, environment, tmp_path):
-    commands = [
-        (f"cwbench plugins new mine --kind {kind}", tmp_path),
-        ("pip install -q -e .", tmp_path / "cwbench-mine"),
-        ("cwbench plugins check mine", tmp_path / "cwbench-mine"),
-        (RUN[kind], tmp_path / "cwbench-mine"),
-    ]
-    for command, folder in commands:
-        done = shell(command, folder, environment)
-        assert done.returncode == 0, f"{command}: {done.stdout}{done.stderr}"
-    assert list((tmp_path / "cwbench-mine" / "runs").glob("*/report.json"))
-    if kind == "attack":  # the test is the same for each kind, and so is what it calls
-        tests = shell("python -m pytest -q -p no:cacheprovider tests", tmp_path / "cwbench-mine", environment)
-        assert tests.returncode == 0, tests.stdout + tests.stderr
-    lines = (tmp_path / "cwbench-mine" / "cwbench_mine.py").read_text(encoding="utf-8").splitlines()
-    assert len(lines) < 40
-    assert shell("pip uninstall -q -y cwbench-mine", tmp_path, environment).returncode == 0
+def test_a_new_plugin_is_short(kind, tmp_path):
+    module = create("mine", kind, tmp_path) / "cwbench_mine.py"
+    assert len(module.read_text(encoding="utf-8").splitlines()) < 40
 
 
 def test_a_check_says_in_words_what_is_wrong(environment, tmp_path):

@@ -1,15 +1,15 @@
 """A hub on 127.0.0.1, a checkpoint to publish, and the real command line in processes of their own."""
 
 import os
-import subprocess
-import sys
 from dataclasses import dataclass
 from pathlib import Path
+from subprocess import CompletedProcess
 
 import pytest
 
 import cwbench
 from cwbench.checkpoints import Checkpoint, Store
+from tests import command_line
 
 from .loopback import Hub
 
@@ -49,7 +49,7 @@ def trained(tmp_path_factory):
 def command(hub, tmp_path):
     """Return a function that runs cwbench in a folder and a cache of its own, against the hub."""
 
-    def run(*arguments: str, cache: Path | None = None, **variables: str) -> subprocess.CompletedProcess[str]:
+    def run(*arguments: str, cache: Path | None = None, **variables: str) -> CompletedProcess[str]:
         environment = os.environ | {
             "CWBENCH_CACHE": str(cache or tmp_path / "cache"),
             "HF_ENDPOINT": hub.url,
@@ -59,15 +59,7 @@ def command(hub, tmp_path):
             "HF_HUB_DISABLE_TELEMETRY": "1",
             "OMP_NUM_THREADS": "1",
         }
-        return subprocess.run(
-            [sys.executable, "-m", "cwbench", *arguments],
-            cwd=tmp_path,
-            env=environment | variables,
-            capture_output=True,
-            text=True,
-            check=False,
-            timeout=120,
-        )
+        return command_line.run(*arguments, cwd=tmp_path, environment=environment | variables, timeout=120)
 
     return run
 

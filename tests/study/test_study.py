@@ -3,8 +3,6 @@
 import json
 import os
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 
 import jsonschema
@@ -12,8 +10,9 @@ import pytest
 
 from cwbench.study.pieces import PIECES
 from cwbench.study.record import read_record, schema
+from tests.command_line import run
 
-SHORT = ["--set", "recipe.epochs=4", "--limit", "60", "--defenses", "madry,mart,he-lis", "--attacks", "fgsm,transfer"]
+SHORT = ["--set", "recipe.epochs=2", "--limit", "60", "--defenses", "madry,mart,he-lis", "--attacks", "fgsm,cw-pgd"]
 HOMING = ["--homing", "3,5"]
 
 
@@ -26,15 +25,7 @@ def home(tmp_path_factory):
 def command(home):
     def do(*arguments):
         environment = os.environ | {"CWBENCH_CACHE": str(home / "cache"), "OMP_NUM_THREADS": "1"}
-        return subprocess.run(
-            [sys.executable, "-m", "cwbench", "study", *arguments],
-            cwd=home,
-            env=environment,
-            capture_output=True,
-            text=True,
-            check=False,
-            timeout=600,
-        )
+        return run("study", *arguments, cwd=home, environment=environment, timeout=600)
 
     return do
 

@@ -1,12 +1,12 @@
 """A suite of real cells that takes seconds, and the command line as users have it."""
 
 import os
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 import yaml
+
+from tests.command_line import run
 
 FAST = {
     "name": "fast",
@@ -38,14 +38,6 @@ def command(tmp_path, environment):
     """Return a function that runs a command of cwbench in an empty folder with a cache of its own."""
 
     def do(*arguments, **variables):
-        return subprocess.run(
-            [sys.executable, "-m", "cwbench", *map(str, arguments)],
-            cwd=tmp_path,
-            env=environment | variables,
-            capture_output=True,
-            text=True,
-            check=False,
-            timeout=300,
-        )
+        return run(*map(str, arguments), cwd=tmp_path, environment=environment | variables)
 
     return do
