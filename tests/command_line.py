@@ -1,7 +1,7 @@
 """``cwbench …`` as a process of its own, forked from one that has loaded PyTorch: to load it takes each some seconds.
 
-What is about a process that starts from nothing, or about variables that Python and PyTorch read when they start, needs
-``subprocess``. A folder, variables, exit code and both streams are the process's own here too.
+The folder, the variables, the exit code and both streams are the process's own, and so is PyTorch's number of threads.
+What is about a start from nothing, a killed process, or what else is read when a library loads needs ``subprocess``.
 """
 
 import multiprocessing
@@ -11,6 +11,10 @@ import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 from subprocess import CompletedProcess, TimeoutExpired
+
+import torch
+
+from cwbench.cli import main
 
 LOADED = [
     "torch._dynamo",
@@ -29,24 +33,30 @@ def run(*arguments: str, cwd: Path, environment: Mapping[str, str], timeout: flo
     context.set_forkserver_preload(LOADED)
     with tempfile.TemporaryDirectory() as folder:
         out, err = Path(folder, "out"), Path(folder, "err")
+        for path in (out, err):
+            path.touch()
         process = context.Process(target=_main, args=(arguments, cwd, dict(environment), out, err))
         process.start()
-        process.join(timeout)
-        if process.exitcode is None:
+        try:
+            process.join(timeout)
+            code = process.exitcode
+        finally:  # also when the test is interrupted
             process.kill()
             process.join()
+        if code is None:
             raise TimeoutExpired(arguments, timeout, out.read_text(), err.read_text())
-        return CompletedProcess(arguments, process.exitcode, out.read_text(), err.read_text())
+        return CompletedProcess(arguments, code, out.read_text(), err.read_text())
 
 
 def _main(arguments: tuple[str, ...], cwd: Path, environment: dict[str, str], out: Path, err: Path) -> None:
     for stream, path in ((sys.stdout, out), (sys.stderr, err)):
-        os.dup2(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND), stream.fileno())
+        os.dup2(os.open(path, os.O_WRONLY | os.O_APPEND), stream.fileno())
     os.chdir(cwd)
     os.environ.clear()
     os.environ.update(environment)
     sys.path[:0] = filter(None, environment.get("PYTHONPATH", "").split(os.pathsep))
     sys.argv = ["cwbench", *arguments]
-    from cwbench.cli import main
-
+    assert "huggingface_hub" not in sys.modules, "it has read its variables before this process had its own"
+    if "OMP_NUM_THREADS" in environment:  # which PyTorch reads when it loads
+        torch.set_num_threads(int(environment["OMP_NUM_THREADS"]))
     main()

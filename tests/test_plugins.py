@@ -205,6 +205,7 @@ def test_cwbench_plugins_and_the_error_of_a_run_report_the_broken_one(install):
     install("raises", BROKEN["raises"][0])
     environment = os.environ | {"PYTHONPATH": str(install.path)}
     listed = command_line.run("plugins", cwd=install.path, environment=environment)
+    assert listed.returncode == 0, listed.stderr
     assert "plugin raises-plugin of raises 1.2: import of raises_module failed" in listed.stdout
     arguments = ["run", "--defense", "mart", "--attack", "mine"]
     failed = command_line.run(*arguments, cwd=install.path, environment=environment)

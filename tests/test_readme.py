@@ -36,7 +36,7 @@ def test_every_example_of_run_runs(readme, tmp_path, monkeypatch, capsys):
     commands = [command for command in commands if not elsewhere.search(" ".join(command))]
     assert len(commands) == 4
     for command in commands:
-        monkeypatch.setattr(sys, "argv", ["cwbench", *command, "--limit", "10", "--set", "recipe.epochs=10"])
+        monkeypatch.setattr(sys, "argv", ["cwbench", *command, "--limit", "20", "--set", "recipe.epochs=10"])
         with pytest.raises(SystemExit) as stop:
             main()
         assert not stop.value.code

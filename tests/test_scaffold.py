@@ -63,14 +63,23 @@ def test_four_commands_from_an_empty_folder(environment, tmp_path):
     succeeds("pip uninstall -q -y cwbench-mine", tmp_path, environment)
 
 
-def test_a_plugin_of_every_other_kind_is_installed_and_takes_part_in_a_run(environment, tmp_path):
-    kinds = [kind for kind in KINDS if kind != "attack"]
-    folders = [create(f"my-{kind}", kind, tmp_path) for kind in kinds]
-    succeeds(f"pip install -q {shlex.join(f'-e{folder}' for folder in folders)}", tmp_path, environment)
-    mine = " ".join(f"--{kind} my-{kind}" for kind in kinds)
-    succeeds(f"cwbench run {mine} --attack fgsm {QUICK}", tmp_path, environment)
-    assert list((tmp_path / "runs").glob("*/report.json"))
-    succeeds(f"pip uninstall -q -y {shlex.join(folder.name for folder in folders)}", tmp_path, environment)
+RUN = {
+    "defense": f"cwbench run --defense my-defense --attack fgsm {QUICK}",
+    "dataset": f"cwbench run --defense standard --attack fgsm --dataset my-dataset {QUICK}",
+    "backbone": f"cwbench run --defense standard --attack fgsm --backbone my-backbone {QUICK}",
+}
+
+
+def test_the_other_kinds_are_made_installed_checked_and_run_as_well(environment, tmp_path):
+    for kind in RUN:
+        succeeds(f"cwbench plugins new my-{kind} --kind {kind}", tmp_path, environment)
+    names = [f"cwbench-my-{kind}" for kind in RUN]
+    succeeds(f"pip install -q {shlex.join(f'-e{tmp_path / name}' for name in names)}", tmp_path, environment)
+    for kind, run in RUN.items():
+        succeeds(f"cwbench plugins check my-{kind}", tmp_path, environment)
+        succeeds(f"{run} --out {kind}", tmp_path, environment)
+        assert list((tmp_path / kind).glob("*/report.json"))
+    succeeds(f"pip uninstall -q -y {shlex.join(names)}", tmp_path, environment)
 
 
 @pytest.mark.parametrize("kind", KINDS)

@@ -30,7 +30,7 @@ class RayExecutor:
         try:
             import ray  # noqa: PLC0415 - an extra, which most never need
         except ImportError:
-            raise CwbenchError("Ray is not installed", "pip install 'cwbench[ray]'") from None
+            raise CwbenchError("Ray is not installed", "install it beside cwbench: pip install 'ray>=2.40'") from None
         self._ray: Any = ray
         self._own = not os.environ.get(ADDRESS)
         _require_reachable(os.environ.get(ADDRESS, ""))

@@ -8,11 +8,12 @@ from pathlib import Path
 import jsonschema
 import pytest
 
+from cwbench.checkpoints import Store
 from cwbench.study.pieces import PIECES
 from cwbench.study.record import read_record, schema
-from tests.command_line import run
+from tests import command_line
 
-SHORT = ["--set", "recipe.epochs=2", "--limit", "60", "--defenses", "madry,mart,he-lis", "--attacks", "fgsm,cw-pgd"]
+SHORT = ["--set", "recipe.epochs=2", "--limit", "60", "--defenses", "madry,mart,he-lis", "--attacks", "fgsm,transfer"]
 HOMING = ["--homing", "3,5"]
 
 
@@ -25,7 +26,7 @@ def home(tmp_path_factory):
 def command(home):
     def do(*arguments):
         environment = os.environ | {"CWBENCH_CACHE": str(home / "cache"), "OMP_NUM_THREADS": "1"}
-        return run("study", *arguments, cwd=home, environment=environment, timeout=600)
+        return command_line.run("study", *arguments, cwd=home, environment=environment, timeout=600)
 
     return do
 
@@ -50,6 +51,12 @@ def test_every_piece_is_found_and_told(done, folder):
         assert f"{piece.name}: {record.findings[0].summary()}" in done.stdout
         jsonschema.validate(json.loads((folder / f"{piece.name}.json").read_text()), schema())
     assert done.stdout.rstrip().endswith(str((folder / "index.html").relative_to(folder.parents[2])))
+
+
+def test_the_substitute_of_two_transfer_attacks_is_one_network_like_those_of_several_cells(folder, home):
+    trained = [entry.identity for entry in Store(home / "cache" / "checkpoints").all()]
+    whole = sorted(identity["defense"]["name"] for identity in trained if identity["dataset"]["name"] == "digits")
+    assert whole == ["he-lis", "madry", "mart", "standard", "standard"]
 
 
 def test_every_figure_is_there_as_png_and_svg(folder):

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from tests.command_line import run
+from tests import command_line
 
 FAST = {
     "name": "fast",
@@ -38,6 +38,6 @@ def command(tmp_path, environment):
     """Return a function that runs a command of cwbench in an empty folder with a cache of its own."""
 
     def do(*arguments, **variables):
-        return run(*map(str, arguments), cwd=tmp_path, environment=environment | variables)
+        return command_line.run(*map(str, arguments), cwd=tmp_path, environment=environment | variables)
 
     return do

@@ -156,7 +156,7 @@ class Stopped(Exception):  # noqa: N818 - the test's own, no error
         {"set": {"recipe.epochs": 4, "recipe.held_out": 0.2, "recipe.average": {"kind": "ema", "decay": 0.9}}},
         {"set": {"recipe.epochs": 4, "recipe.average": {"kind": "mean", "after": 0.25}}},
         {"set": {"recipe.epochs": 3, "recipe.augment": {"kind": "crop-flip", "pad": 1}, "recipe.clip_norm": 0.5}},
-        {"defense": "standard", "precision": "bf16", "set": {"recipe.epochs": 2}},
+        {"defense": "standard", "precision": "bf16"},
     ],
     ids=[
         "adam",
