@@ -8,12 +8,11 @@ from typing import Any
 import torch
 from torch import nn
 
-from cwbench import data, digest
+from cwbench import digest
 from cwbench.api import Backbone, Dataset, Defense, Examples, OpenedCheckpoint
 from cwbench.assemble import training_record
 from cwbench.checkpoints import FOREIGN, Checkpoint, Store
 from cwbench.errors import CwbenchError
-from cwbench.evaluation import Settings, evaluate
 from cwbench.foreign import fit_weights, read_weights
 from cwbench.hub.address import SCHEME, address, refuse_outside
 from cwbench.hub.fetch import fetch
@@ -22,16 +21,10 @@ from cwbench.plan import build
 from cwbench.plugins import one_line
 from cwbench.records import SourceRecord, TrainingRecord
 from cwbench.registry import Registry
+from cwbench.reproduced import reproduced
 from cwbench.spec import PluginSpec, validated
-from cwbench.summarise import per_class, standing
-from cwbench.threat import make_threat
 from cwbench.training.job import NO_INFLUENCE
 from cwbench.training.rebuild import placed, rebuilt
-
-CHECKED = 1_000
-"""Test examples, or ten of each class if that is more, on which a published checkpoint must reproduce."""
-SLACK = 0.005
-"""The share of them whose verdict may differ: another machine rounds differently, which decides between ties."""
 
 
 @dataclass(frozen=True)
@@ -128,7 +121,7 @@ def _stored(
         uri=uri if uri.startswith(SCHEME) else checkpoint.key,
         sha256=str(checkpoint.sha256),
         revision=published.commit if published else None,
-        clean=_reproduced(checkpoint, found.model, dataset, test, device, uri),
+        clean=reproduced(checkpoint, found.model, dataset, test, device, uri),
     )
     return Opened(
         found.model,
@@ -145,59 +138,6 @@ def _set_fields(described: dict[str, Any], registry: Registry) -> dict[str, Any]
     """Return the fields of a described defense that are not at their default: what a user would have written."""
     defaults = registry.defense(described["name"])().model_dump(mode="json")
     return {name: value for name, value in described["fields"].items() if defaults.get(name) != value}
-
-
-def clean_counts(
-    model: nn.Module, dataset: Dataset, test: Examples, device: torch.device, limit: int | None
-) -> dict[str, Any]:
-    """Return the clean accuracy that is published with a checkpoint: per class, on ``limit`` examples of the split."""
-    ids, k = data.chosen_rows(test.labels, limit), len(dataset.classes)
-    found = evaluate(
-        model,
-        test,
-        [],
-        ids=ids,
-        classes=k,
-        threat=make_threat(dataset.norm, dataset.eps),
-        settings=Settings(seed=0, device=device, batch_size=256, probing=False),
-    )
-    return {
-        "dataset": data.digest(test),
-        "limit": limit,
-        "n": per_class(found.labels, k),
-        "correct": standing(found.labels, [found.clean], k),
-    }
-
-
-def checked_limit(dataset: Dataset, test: Examples) -> int | None:
-    """Return on how many test examples a published checkpoint's clean accuracy is checked; None for all."""
-    limit = max(CHECKED, 10 * len(dataset.classes))
-    return limit if limit < len(test) else None
-
-
-def _reproduced(
-    checkpoint: Checkpoint, model: Classifier, dataset: Dataset, test: Examples, device: torch.device, uri: str
-) -> Any:
-    """Tell whether the clean accuracy published with a checkpoint was reproduced.
-
-    Raises:
-        CwbenchError: it was not.
-    """
-    if checkpoint.published is None:
-        return "not recorded"
-    recorded = checkpoint.published.clean
-    if recorded["dataset"] != data.digest(test):
-        return "other data"
-    found = clean_counts(model, dataset, test, device, recorded["limit"])
-    pairs = zip(dataset.classes, recorded["n"], recorded["correct"], found["n"], found["correct"], strict=True)
-    for name, n, correct, found_n, found_correct in pairs:
-        if n != found_n or abs(correct - found_correct) > max(1, SLACK * n):
-            raise CwbenchError(
-                f"{uri} does not reproduce the clean accuracy that was published with it: class {name} has "
-                f"{found_correct} of {found_n} right, and {correct} of {n} were published",
-                "do not use it; ask who published it",
-            )
-    return "reproduced"
 
 
 def _split(uri: str) -> tuple[Path, str | None]:

@@ -14,9 +14,9 @@ from cwbench.checkpoints import FORMAT, PUBLISHED_DESCRIPTION, PUBLISHED_WEIGHTS
 from cwbench.errors import CwbenchError
 from cwbench.hub.address import Address
 from cwbench.hub.client import UnreachableError, call
-from cwbench.opened import checked_limit, clean_counts
 from cwbench.registry import Registry
 from cwbench.report import Report, read_report
+from cwbench.reproduced import checked_limit, clean_counts
 from cwbench.spec import validated
 from cwbench.training.rebuild import rebuilt
 

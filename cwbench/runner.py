@@ -27,6 +27,7 @@ from cwbench.plan import Judging, Plan, make_plan, plan_judging
 from cwbench.records import SourceRecord, TrainingRecord
 from cwbench.registry import Registry
 from cwbench.report import Report
+from cwbench.reproduced import require_sound_teacher
 from cwbench.sharded import evaluate_together, require_enough
 from cwbench.spec import PluginSpec, RunSpec
 from cwbench.substitute import Substitutes
@@ -81,8 +82,10 @@ def _trained(
     job, curves = training_of(plan, test, team)
     if spec.resume:
         require_same(job, store, spec.resume)
-    if not store.holds(job.digest) and team.leads:
-        require_writable(store.root, 8 * _weights_size(job))
+    if not store.holds(job.digest):
+        require_sound_teacher(plan, test, team)
+        if team.leads:
+            require_writable(store.root, 8 * _weights_size(job))
     observers, started = _started(plan, str(spec.defense), out, team)
     checkpoint = fit(
         job,

@@ -15,6 +15,7 @@ from cwbench.evaluation import Substitute
 from cwbench.parallel import ALONE, Team
 from cwbench.plan import PlannedAttack, dataset_threat
 from cwbench.registry import Registry
+from cwbench.reproduced import reproduced
 from cwbench.spec import validated
 from cwbench.training.fit import fit
 from cwbench.training.job import Job
@@ -43,7 +44,8 @@ class Substitutes:
         """Return the checkpoints that attacks name in their field ``substitute``.
 
         Raises:
-            CwbenchError: there is no such checkpoint, or it is of other classes or images.
+            CwbenchError: there is no such checkpoint, it is of other classes or images, or it does not reproduce the
+                clean accuracy that was published with it.
         """
         return {uri: self._opened(uri) for uri in _wanted(attacks) if uri is not None}
 
@@ -89,6 +91,9 @@ class Substitutes:
                 f"substitute {uri} is {found}",
                 f"it must have these {self.classes} classes and images {'×'.join(map(str, self.shape))}",
             )
+        if self.dataset and checkpoint.published:
+            test = data.open_split(self.dataset, "test", self.root)
+            reproduced(checkpoint, found.model, self.dataset, test, self.device, f"substitute {uri}")
         return Substitute(checkpoint.key, found.model)
 
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 if TYPE_CHECKING:
-    from cwbench.plugins import Offer
+    from cwbench.api import Plugin
 
 app = typer.Typer(help="Show which plugins are loaded and which could not be, check one, begin a new one.")
 
@@ -62,20 +62,27 @@ def new(
 
 @app.command("check")
 def check(
-    name: Annotated[str, typer.Argument(help="An attack, defense, dataset or backbone, or a whole distribution.")],
+    plugin: Annotated[
+        str,
+        typer.Argument(
+            metavar="NAME[:FIELD=VALUE,...]", help="An attack, defense, dataset or backbone, or a whole distribution."
+        ),
+    ],
     data: Annotated[Path | None, typer.Option(help="For a dataset: the folder with its data.")] = None,
 ) -> None:
     """Check that a plugin keeps the rules of cwbench.api, and say in words where it does not."""
     from cwbench.errors import CwbenchError, did_you_mean
-    from cwbench.plan import data_root
+    from cwbench.plan import build, data_root
     from cwbench.plugins import KINDS
     from cwbench.registry import installed
+    from cwbench.spec import PluginSpec, validated
 
+    spec = validated(PluginSpec, plugin, "the plugin")
+    name = spec.name
     registry = installed()
     offers = [offer for kind in KINDS for offer in registry.offers(kind)]
-    found = [o for o in offers if o.cls.name == name] or [
-        o for o in offers if name in (o.origin.distribution, o.origin.plugin)
-    ]
+    named = [o for o in offers if o.cls.name == name]
+    found = named or [o for o in offers if name in (o.origin.distribution, o.origin.plugin)]
     failed = [
         f for f in registry.failures if name in (f.origin.plugin, f.origin.distribution) or repr(name) in f.reason
     ]
@@ -89,12 +96,20 @@ def check(
         known = {offer.cls.name for offer in offers} | {offer.origin.distribution for offer in offers}
         others = "".join(f"; {failure}" for failure in registry.failures)
         raise CwbenchError(f"no plugin is named {name!r}", did_you_mean(name, known) + others)
+    if spec.fields and not named:
+        raise CwbenchError(f"{name} is a distribution and has no fields", "check its plugins one by one to set theirs")
     broken = [str(failure) for failure in failed]
     for offer in found:
-        problem = _problem(offer, data_root(data))
-        typer.echo(
-            f"{offer.kind} {offer.cls.name}, from {offer.origin.distribution}: {problem or 'keeps the contract'}"
-        )
+        subject = f"{offer.kind} {offer.cls.name}, from {offer.origin.distribution}"
+        needed = ",".join(f"{field}=VALUE" for field, info in offer.cls.model_fields.items() if info.is_required())
+        if needed and not spec.fields:
+            advice = f"check it as {offer.cls.name}:{needed}"
+            if named:
+                raise CwbenchError(f"{subject}: it cannot be checked by its name alone", advice)
+            typer.echo(f"{subject}: not checked, {advice}")
+            continue
+        problem = _problem(build(offer.cls, spec, offer.kind), data_root(data))
+        typer.echo(f"{subject}: {problem or 'keeps the contract'}")
         broken += [f"{offer.kind} {problem}"] if problem else []
     for hook in hooks:
         typer.echo(f"hook {hook}: its name and arguments are right")
@@ -102,23 +117,22 @@ def check(
         raise CwbenchError("; ".join(broken), "docs/plugins.md has the rules")
 
 
-def _problem(offer: "Offer", root: Path | None) -> str | None:
+def _problem(plugin: "Plugin", root: Path | None) -> str | None:
     """Return which rule of the contract a plugin breaks; None if it keeps all."""
     from cwbench.errors import CwbenchError
     from cwbench.plugins import one_line
     from cwbench.testing import ContractError
     from cwbench.testing import check as check_contract
 
-    required = [name for name, field in offer.cls.model_fields.items() if field.is_required()]
-    if required:
-        return f"{offer.cls.name} cannot be checked by its name alone: it needs {', '.join(required)}"
     try:
-        check_contract(offer.cls(), root=root)
-    except (ContractError, CwbenchError) as error:
+        check_contract(plugin, root=root)
+    except ContractError as error:
         return str(error)
+    except CwbenchError as error:
+        return f"{plugin.name}: {error}"
     except Exception as error:  # noqa: BLE001 - somebody else's code raises anything
         import traceback
 
         place = traceback.extract_tb(error.__traceback__)[-1]
-        return f"{offer.cls.name}: it raised {one_line(error)} ({Path(place.filename).name}:{place.lineno})"
+        return f"{plugin.name}: it raised {one_line(error)} ({Path(place.filename).name}:{place.lineno})"
     return None

@@ -15,6 +15,7 @@ from cwbench.allocator import keep_freed_memory
 from cwbench.checkpoints import Store
 from cwbench.plan import make_plan
 from cwbench.registry import installed
+from cwbench.reproduced import require_sound_teacher
 from cwbench.runner import run, substitutes_of, training_of
 from cwbench.spec import RunSpec
 from cwbench.suite.identity import Identity, Training, identified, without_class
@@ -78,10 +79,12 @@ def _fit(training: Training, store: Store) -> None:
     elif training.role == "substitute":
         substitutes_of(plan, store).trained(plan.attacks)
     else:
-        job, curves = training_of(plan, data.open_split(plan.dataset, "test", plan.root))
+        test = data.open_split(plan.dataset, "test", plan.root)
+        job, curves = training_of(plan, test)
         if training.role == "teacher":
             fit(job.standard(), store)
         else:
+            require_sound_teacher(plan, test)
             fit(job, store, curves.measure if curves else None)
 
 

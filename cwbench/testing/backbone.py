@@ -12,15 +12,15 @@ SIZES = (8, 28, 32, 64, 224)
 
 def check_backbone(backbone: Backbone) -> None:
     """Check the width, the gradient, and that in eval mode an example's features are its own."""
-    channels, size = 1, 0
+    channels, size, reason = 1, 0, ""
     for size in SIZES:
         try:
             features = _build(backbone, channels, size)
             break
-        except CwbenchError:
-            continue
+        except CwbenchError as error:
+            reason = str(error)
     else:
-        broken(backbone, f"it refuses images of every one of the sizes {SIZES}")
+        broken(backbone, f"it refuses images of every one of the sizes {SIZES}; of the last: {reason}")
     if not isinstance(features, Features) or not isinstance(features.width, int):
         broken(backbone, "build must return cwbench.model.Features with its width set")
     x = torch.linspace(0, 1, 3 * channels * size * size).reshape(3, channels, size, size).requires_grad_()

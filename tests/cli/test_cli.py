@@ -329,3 +329,23 @@ def test_progress_goes_to_a_terminal_alone(tmp_path):
     assert b"training" not in printed
     piped = subprocess.run(command, cwd=tmp_path, capture_output=True, check=True)
     assert piped.stderr == b""
+
+
+@pytest.mark.parametrize(
+    ("plugin", "code", "told"),
+    [
+        ("pgd:steps=3,restarts=2", 0, "attack pgd, from cwbench: keeps the contract"),
+        ("timm:resnet18", 0, "backbone timm, from cwbench: keeps the contract"),
+        ("timm", 2, "it cannot be checked by its name alone (check it as timm:model=VALUE)"),
+        ("timm:nobodys", 2, "timm has no model 'nobodys'"),
+        ("pgd:stepz=3", 2, "attack pgd has no field 'stepz' (did you mean steps"),
+        ("pgd:steps", 2, "is not field=value"),
+        ("folder:path=nowhere", 2, "folder: there is no folder nowhere"),
+        ("cwbench:steps=3", 2, "cwbench is a distribution and has no fields"),
+        ("nobody", 2, "no plugin is named 'nobody'"),
+    ],
+)
+def test_a_plugin_is_checked_with_the_fields_that_it_is_given(cwbench, plugin, code, told):
+    found, printed, errors = cwbench("plugins", "check", plugin)
+    assert (found, errors.count("\n")) == (code, 1 if code else 0)
+    assert told in (errors if code else printed)

@@ -137,12 +137,30 @@ def test_without_a_report_the_push_says_how_to_get_one(command, trained, tmp_pat
     assert f"cwbench run --checkpoint {trained.checkpoint.digest[:12]}" in done.stderr
 
 
-def test_a_checkpoint_that_does_not_reproduce_its_clean_accuracy_is_refused(hub, published, command, tmp_path):
+USES = {
+    "judged": ["--checkpoint", "hf://me/net", "--attack", "fgsm"],
+    "a substitute": [
+        "--defense",
+        "standard",
+        "--attack",
+        "transfer:substitute=hf://me/net",
+        "--set",
+        "recipe.epochs=1",
+    ],
+    "a teacher": ["--defense", "rst:teacher=hf://me/net", "--attack", "fgsm", "--set", "recipe.epochs=1"],
+}
+
+
+@pytest.mark.parametrize("use", USES)
+def test_a_checkpoint_that_does_not_reproduce_its_clean_accuracy_is_refused(use, hub, published, command, tmp_path):
     repo = hub.repos["me/net"]
     config = json.loads(repo.commits[-1][1]["config.json"])
     config["clean"]["correct"][3] -= 5
+    if use != "judged":
+        sound = command("run", *USES[use], "--limit", "20", "--out", "before")
+        assert sound.returncode == 0, sound.stderr
     repo.commit({"config.json": json.dumps(config).encode()})
-    done = command("run", "--checkpoint", "hf://me/net", "--attack", "fgsm")
+    done = command("run", *USES[use], "--limit", "20", "--seed", "1")
     assert (done.returncode, done.stderr.count("\n")) == (2, 1)
     assert "does not reproduce the clean accuracy that was published with it: class 3" in done.stderr
     assert not list(tmp_path.glob("runs/*"))

@@ -2,6 +2,7 @@
 
 import pytest
 
+from cwbench.attacks.cw import CW
 from cwbench.attacks.cw_pgd import CWPGD
 from cwbench.attacks.fgsm import FGSM
 from cwbench.attacks.nattack import NAttack
@@ -53,6 +54,7 @@ def test_half_of_every_batch_of_rst_is_unlabelled():
         (PGD(steps=7, step_size=0.03), 7, 7),
         (PGD(steps=7, step_size=0.03, restarts=3), 21, 21),
         (CWPGD(steps=4, step_size=0.03), 4, 4),
+        (CW(iterations=40, searches=3), 120, 120),  # it gives up where nothing is gained, and so must always gain
         (Square(queries=50), 50, 0),
     ],
 )

@@ -13,6 +13,7 @@ import pytest
 import yaml
 
 from cwbench import sidecar
+from cwbench.checkpoints import Store
 from cwbench.report import read_report
 
 from .conftest import FAST
@@ -52,6 +53,15 @@ def test_every_cell_is_judged_each_checkpoint_trained_once_and_nothing_twice(wri
     assert (more.stdout.count("finished before"), more.stdout.count("done in")) == (4, 2)
     status = command("suite", "status", tmp_path / "suite.yaml")
     assert "6 of 6 cells are finished" in status.stdout
+
+
+def test_a_teacher_and_a_substitute_are_trained_once_before_the_cells_that_need_them(write, command, tmp_path):
+    done = command(
+        "suite", "run", write(defenses=["rst"], attacks=["transfer", ["fgsm", "transfer"]]), "--workers", "2"
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    trained = [entry.identity["defense"]["name"] for entry in Store(tmp_path / "cache" / "checkpoints").all()]
+    assert sorted(trained) == ["rst", "standard", "standard"]
 
 
 def test_a_failed_cell_is_told_with_its_reason_and_the_others_go_on(write, command, tmp_path):
