@@ -210,20 +210,25 @@ def explained(error: ValidationError, model: type[BaseModel], subject: str) -> C
     return CwbenchError(f"{subject}: {where + ': ' if where else ''}{reason}{shown}")
 
 
-def read_config(path: Path) -> dict[str, Any]:
-    """Read a run file: YAML whose keys are the fields of :class:`RunSpec`.
+def read_config(path: Path, example: str = "defense: mart") -> dict[str, Any]:
+    """Read a file of YAML whose keys are fields, one of them as in ``example``: of :class:`RunSpec` or of a suite.
 
     Raises:
         CwbenchError: the file cannot be read, is no YAML or no mapping, or sets a key twice.
     """
     try:
         content = yaml.load(path.read_text(encoding="utf-8"), Loader=_UniqueKeys)  # noqa: S506 - a SafeLoader
-    except (OSError, UnicodeDecodeError) as error:
-        raise CwbenchError(f"cannot read {path}: {error}") from None
+    except OSError as error:
+        raise CwbenchError(f"cannot read {path}: {error.strerror}", "name a file of YAML") from None
+    except UnicodeDecodeError as error:
+        raise CwbenchError(f"cannot read {path}: {error}", "save it as UTF-8") from None
+    except yaml.MarkedYAMLError as error:
+        line = f"line {error.problem_mark.line + 1}: " if error.problem_mark else ""
+        raise CwbenchError(f"{path} is not valid YAML: {line}{error.problem}", "mend that line") from None
     except yaml.YAMLError as error:
         raise CwbenchError(f"{path} is not valid YAML: {' '.join(str(error).split())}") from None
     if not isinstance(content, Mapping):
-        raise CwbenchError(f"{path} must hold a mapping such as 'defense: mart'")
+        raise CwbenchError(f"{path} must hold a mapping such as {example!r}")
     return dict(content)
 
 
@@ -234,5 +239,6 @@ class _UniqueKeys(yaml.SafeLoader):
         keys = [self.construct_object(key, deep=True) for key, _ in node.value]
         for position, key in enumerate(keys):
             if key in keys[:position]:
-                raise yaml.constructor.ConstructorError(None, None, f"{key!r} is set twice", node.start_mark)
+                where = node.value[position][0].start_mark
+                raise yaml.constructor.ConstructorError(None, None, f"{key!r} is set twice", where)
         return super().construct_mapping(node, deep)

@@ -4,15 +4,17 @@ Thresholds ask for at least three examples and a share of all, because one flipp
 the same attack is held to the last example: nearly all that less effort looks at it looks at, too.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from itertools import permutations
+from typing import Protocol
 
 import numpy as np
 
-from cwbench.api import Access
-from cwbench.evaluation import AttackOutcome, Outcomes
+from cwbench.api import Access, Attack
+from cwbench.evaluation import Outcomes
 from cwbench.probe import MORE_STEPS, STEPS, GradientSigns, Signs
 from cwbench.records import WarningRecord
+from cwbench.summarise import Ints
 
 LEAST, SHARE, BEATEN = 3, 0.05, 0.005
 BLACK_BOX = (Access.TRANSFER, Access.SCORE, Access.DECISION)
@@ -20,12 +22,32 @@ EFFORT = ("steps", "restarts", "targets", "queries", "iterations", "searches", "
 """Fields of which more should never be weaker."""
 
 
+class Tried(Protocol):
+    """An attack and what it achieved."""
+
+    @property
+    def label(self) -> str: ...
+    @property
+    def attack(self) -> Attack: ...
+    @property
+    def predictions(self) -> Ints: ...
+
+
 def warnings_of(outcomes: Outcomes) -> list[WarningRecord]:
     """Return what is suspicious about the outcomes."""
     found = [*_from_signs(outcomes.signs)] if outcomes.signs else []
     if not outcomes.cascade:  # in a cascade no attack can be compared with another
-        found += [*_black_box_beats_white_box(outcomes), *_more_is_weaker(outcomes), *_temperature(outcomes)]
+        found += side_by_side(outcomes.attacks, labels=outcomes.labels, clean=outcomes.clean)
     return found
+
+
+def side_by_side(attacks: Sequence[Tried], *, labels: Ints, clean: Ints) -> list[WarningRecord]:
+    """Return what is suspicious about attacks on one model and the same examples, beside each other."""
+    return [
+        *_black_box_beats_white_box(attacks, labels),
+        *_more_is_weaker(attacks, labels),
+        *_temperature(attacks, labels, clean),
+    ]
 
 
 def _many(count: int, n: int) -> bool:
@@ -101,17 +123,17 @@ def _meaning(stands: dict[float, int]) -> str:
     return "a smooth output hides the strongest rival, and a sharper one shows it: use tpgd"
 
 
-def _black_box_beats_white_box(outcomes: Outcomes) -> Iterator[WarningRecord]:
-    black = [one for one in outcomes.attacks if one.attack.access in BLACK_BOX]
-    white = [one for one in outcomes.attacks if one.attack.access is Access.WHITE_BOX]
+def _black_box_beats_white_box(attacks: Sequence[Tried], labels: Ints) -> Iterator[WarningRecord]:
+    black = [one for one in attacks if one.attack.access in BLACK_BOX]
+    white = [one for one in attacks if one.attack.access is Access.WHITE_BOX]
     if not black or not white:
         return
-    n = len(outcomes.labels)
-    stands = np.all([_right(one, outcomes) for one in white], axis=0)
+    n = len(labels)
+    stands = np.all([_right(one, labels) for one in white], axis=0)
     for one in black:
-        alone = int((stands & ~_right(one, outcomes)).sum())
-        fewest = min(int(_right(other, outcomes).sum()) for other in white)
-        count = int(_right(one, outcomes).sum())
+        alone = int((stands & ~_right(one, labels)).sum())
+        fewest = min(int(_right(other, labels).sum()) for other in white)
+        count = int(_right(one, labels).sum())
         if fewest - count >= max(LEAST, BEATEN * n) or _many(alone, n):
             yield WarningRecord(
                 name="black-box-beats-white-box",
@@ -121,19 +143,19 @@ def _black_box_beats_white_box(outcomes: Outcomes) -> Iterator[WarningRecord]:
             )
 
 
-def _more_is_weaker(outcomes: Outcomes) -> Iterator[WarningRecord]:
-    for less, more in permutations(outcomes.attacks, 2):
+def _more_is_weaker(attacks: Sequence[Tried], labels: Ints) -> Iterator[WarningRecord]:
+    for less, more in permutations(attacks, 2):
         field = _effort_that_differs(less, more)
-        a, b = (int(_right(one, outcomes).sum()) for one in (less, more))
+        a, b = (int(_right(one, labels).sum()) for one in (less, more))
         if field and b > a:
             yield WarningRecord(
                 name=f"more-{field}-are-weaker" if field != "population" else "a-larger-population-is-weaker",
                 message=f"{more.label} leaves {b} examples standing, {less.label} only {a}",
-                figures={"examples": len(outcomes.labels), "less": a, "more": b},
+                figures={"examples": len(labels), "less": a, "more": b},
             )
 
 
-def _effort_that_differs(less: AttackOutcome, more: AttackOutcome) -> str | None:
+def _effort_that_differs(less: Tried, more: Tried) -> str | None:
     """Return the field of which ``more`` has more, if the two attacks are the same in everything else."""
     if type(less.attack) is not type(more.attack):
         return None
@@ -144,16 +166,16 @@ def _effort_that_differs(less: AttackOutcome, more: AttackOutcome) -> str | None
     return differing[0] if a[differing[0]] < b[differing[0]] else None
 
 
-def _temperature(outcomes: Outcomes) -> Iterator[WarningRecord]:
+def _temperature(attacks: Sequence[Tried], labels: Ints, clean: Ints) -> Iterator[WarningRecord]:
     """Compare attacks that differ in nothing but 1/T; ``pgd`` is 1/T = 1."""
-    n = int((outcomes.clean == outcomes.labels).sum())
-    plain = [one for one in outcomes.attacks if one.attack.name == "pgd"]
-    for one in outcomes.attacks:
+    n = int((clean == labels).sum())
+    plain = [one for one in attacks if one.attack.name == "pgd"]
+    for one in attacks:
         fields = one.attack.model_dump()
         if fields.pop("inverse_temperature", None) is None:
             continue
         for other in plain:
-            a, b = (int(_right(each, outcomes).sum()) for each in (other, one))
+            a, b = (int(_right(each, labels).sum()) for each in (other, one))
             if other.attack.model_dump() == fields and _many(a - b, n):
                 yield WarningRecord(
                     name="temperature-changes-the-result",
@@ -163,6 +185,6 @@ def _temperature(outcomes: Outcomes) -> Iterator[WarningRecord]:
                 )
 
 
-def _right(one: AttackOutcome, outcomes: Outcomes) -> np.ndarray[tuple[int, ...], np.dtype[np.bool_]]:
-    right: np.ndarray[tuple[int, ...], np.dtype[np.bool_]] = one.predictions == outcomes.labels
+def _right(one: Tried, labels: Ints) -> np.ndarray[tuple[int, ...], np.dtype[np.bool_]]:
+    right: np.ndarray[tuple[int, ...], np.dtype[np.bool_]] = one.predictions == labels
     return right

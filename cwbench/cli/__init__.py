@@ -1,6 +1,7 @@
 """The command line: one file per group of commands, each importing what it needs only when it runs."""
 
 import sys
+from typing import Any, NoReturn
 
 import typer
 
@@ -40,20 +41,33 @@ def _options(version: bool = typer.Option(False, "--version", help="Print the ve
         raise typer.Exit
 
 
+_UsageError: type[Any] = typer.BadParameter.__bases__[0]  # Typer does not export it, and moved it between versions
+
+
 def main() -> None:
     """Run the command line. Exit codes: 0 done, 1 a bug, 2 something the user can put right, 130 interrupted."""
     try:
-        app()
+        code = app(standalone_mode=False)
     except CwbenchError as error:
-        from cwbench.tables import plain
+        _refuse(str(error))
+    except _UsageError as error:
+        message = error.format_message()
+        if "\n" in message:  # the help, where nothing was asked for
+            error.show()
+            sys.exit(2)
+        _refuse(f"{message.rstrip('.')} (see {error.ctx.command_path} --help)" if error.ctx else message)
+    except typer.Abort:
+        code = INTERRUPTED
+    if code == INTERRUPTED:  # Typer turns ctrl-C into this, silently
+        typer.echo(
+            "cwbench: interrupted; finished epochs and chunks are kept, the same command goes on from there", err=True
+        )
+    sys.exit(code)
 
-        # Reports and files of others name things as they like: nothing of them may steer a terminal or make a new line.
-        typer.echo(f"cwbench: {plain(error, 'terminal')}", err=True)
-        sys.exit(2)
-    except SystemExit as stop:
-        if stop.code == INTERRUPTED:  # Typer turns ctrl-C into this, silently
-            typer.echo(
-                "cwbench: interrupted; finished epochs and chunks are kept, the same command goes on from there",
-                err=True,
-            )
-        raise
+
+def _refuse(message: str) -> NoReturn:
+    from cwbench.tables import plain
+
+    # Reports and files of others name things as they like: nothing of them may steer a terminal or make a new line.
+    typer.echo(f"cwbench: {plain(message, 'terminal')}", err=True)
+    sys.exit(2)

@@ -36,11 +36,12 @@ def study(
     device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1, mps.")] = "auto",
     precision: Annotated[str, typer.Option(help="auto, fp32, or bf16, as for cwbench run.")] = "auto",
     workers: Annotated[int | None, typer.Option(min=1, max=4096, help="Local processes; one a CPU by default.")] = None,
-    out: Annotated[Path, typer.Option(help="Where cells and study are kept.")] = Path("runs"),
+    out: Annotated[str, typer.Option(help="The folder where cells and study are kept.")] = "runs",
 ) -> None:
     """Draw the study's figures and tables for a dataset: train and judge what is missing, and write one page of it."""
     from cwbench.allocator import keep_freed_memory
     from cwbench.cli.suite import leave
+    from cwbench.errors import CwbenchError
     from cwbench.plan import choose_device
     from cwbench.registry import installed
     from cwbench.spec import parse_changes, split_list, validated
@@ -53,15 +54,17 @@ def study(
     from cwbench.suite.table import live
 
     keep_freed_memory()
+    if not out.strip() or "://" in out:
+        raise CwbenchError(f"--out {out!r} is no folder", "a study is written into one, such as --out runs")
     content: dict[str, Any] = {
         "dataset": dataset,
         "recipe": recipe,
-        "defenses": split_list(defenses) if defenses else None,
-        "attacks": split_list(attacks) if attacks else None,
+        "defenses": None if defenses is None else split_list(defenses),
+        "attacks": None if attacks is None else split_list(attacks),
         "seeds": split_list(seeds),
         "limit": limit,
         "set": parse_changes(set_),
-        "homing": homing if homing in ("all", "most-confused") else split_list(homing),
+        "homing": _removed(homing),
         "example": example,
         "superclasses": _groups(superclasses or []),
     }
@@ -70,8 +73,8 @@ def study(
     machine = machine_of(scale, registry, data=data, device=device, precision=precision)
     gpus = 1 if choose_device(device).type == "cuda" else 0
     resources = Resources(gpus=gpus)
-    engine = Engine(out=str(out), workers=workers or room(resources), resources=resources)
-    folder = out / "study" / scale.folder
+    engine = Engine(out=out, workers=workers or room(resources), resources=resources)
+    folder = Path(out) / "study" / scale.folder
     with live() as watch:
         found = done(Study(tuple(names), scale, machine, engine, folder), registry, watch)
     for record in found.records:
@@ -79,11 +82,24 @@ def study(
             typer.echo(f"{record.piece}: {finding.summary()}")
         for note in record.notes:
             typer.echo(f"{record.piece}: missing: {note}")
+        for warning in record.warnings:
+            typer.echo(f"{record.piece}: warning: {warning}")
     for item in found.failed:
         if isinstance(item.outcome, Failed):
             typer.echo(f"failed: {item.name}: {item.outcome.reason}", err=True)
     typer.echo(f"\n{found.page}")
     leave(found.failed, "run or training")
+
+
+def _removed(text: str) -> str | list[str]:
+    from cwbench.errors import CwbenchError
+
+    if text in ("all", "most-confused"):
+        return text
+    indices = [part.strip() for part in text.split(",")]
+    if not all(index.isdecimal() for index in indices):
+        raise CwbenchError(f"--homing {text!r} is not all, most-confused, or indices of classes", "such as 3,5")
+    return indices
 
 
 def _groups(texts: list[str]) -> dict[str, list[str]]:

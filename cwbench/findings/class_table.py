@@ -6,7 +6,7 @@ from typing import Literal
 from matplotlib.figure import Figure
 
 from cwbench.classwise import Profile
-from cwbench.findings.result import Cells, Finding, class_estimates, of_seeds, overall, points
+from cwbench.findings.result import Cells, Finding, class_estimates, listed, of_seeds, overall, points
 from cwbench.plots.style import panel_row
 from cwbench.records import Share
 from cwbench.report import Report
@@ -49,14 +49,16 @@ class ClassTable(Finding):
 
     @property
     def title(self) -> str:
-        return f"Class-wise robustness of defenses under attacks on {self.dataset}, %"
+        return f"Class-wise robustness of {listed(row.subject for row in self.rows)} on {self.dataset}, %"
 
     def summary(self) -> str:
-        best = max(self.rows, key=lambda row: row.worst)
+        falling = sorted(self.rows, key=lambda row: row.worst, reverse=True)
+        hardest = {row.subject: row for row in falling}  # of each defense the last: the attack that leaves least
+        best = max(hardest.values(), key=lambda row: row.worst)
         widest = max(self.rows, key=lambda row: row.gap)
         return (
-            f"Gaps between the classes go up to {points(widest.gap)} points ({widest.title}); the best worst class, "
-            f"{points(best.worst)} %, is that of {best.title}."
+            f"Gaps between the classes go up to {points(widest.gap)} points ({widest.title}). Each under the attack "
+            f"that leaves least of its worst class, {best.subject} keeps most: {points(best.worst)} % ({best.attack})."
         )
 
     def table(self) -> Cells:

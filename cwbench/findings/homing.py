@@ -27,7 +27,8 @@ class ClassHoming(Finding):
 
     removed: str
     misclassified: Count
-    """Examples of other classes that are taken for this one under attack."""
+    """Examples of other classes that are taken for this one under attack; as in the study's figure 3, those that are
+    taken for it without an attack, too, are among them."""
     homing: Count
     """Those of them that are robust when the network is trained again without this class."""
     control: str | None
@@ -81,8 +82,8 @@ class Homing(Finding):
         test = "" if self.p_value is None else f" (sign test on pairs, p {self.p_value:.2g})"
         shares = [points(part / whole if whole else None) for part, whole in ((homing, wrong), (robust, other))]
         return (
-            f"Of {wrong} adversarial examples {shares[0]} % become robust when the class they are taken for is "
-            f"removed, and {shares[1]} % of {other} when a random other one is{test}."
+            f"Of {wrong} examples that are misclassified under attack {shares[0]} % become robust when the class "
+            f"they are taken for is removed, and {shares[1]} % of {other} when a random other one is{test}."
         )
 
     def table(self) -> Cells:
@@ -102,10 +103,12 @@ class Homing(Finding):
             else 0
             for entry in self.removed
         ]
-        drawn.plot(controls, places, "k|", markersize=14, label="the same share, without a random other class")
+        drawn.plot(
+            controls, places, "k|", markersize=14, clip_on=False, label="the same share, without a random other class"
+        )
         drawn.set_yticks(places, [named(entry.removed) for entry in self.removed], parse_math=False)
         drawn.invert_yaxis()
-        drawn.set_xlabel("adversarial examples")
+        drawn.set_xlabel("examples misclassified under attack")
         figure.legend(loc="outside lower center", ncols=3, frameon=False, fontsize=8)
         return figure
 

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from cwbench.ascent import value_and_gradient
 from cwbench.errors import CwbenchError
-from cwbench.findings.result import Cells, Finding
+from cwbench.findings.result import Cells, Finding, listed
 from cwbench.model import Model, evaluating, frozen
 from cwbench.plots.style import line_style, named, panel_row
 from cwbench.randomness import ExampleStreams
@@ -62,8 +62,9 @@ class OutputPath(Finding):
 
     @property
     def title(self) -> str:
+        networks = listed(path.subject for path in self.paths)
         return (
-            f"Output distribution of test image {self.example} (class {self.label}) of {self.dataset} along the attack"
+            f"Output of {networks} on test image {self.example} (class {self.label}) of {self.dataset} along the attack"
         )
 
     def summary(self) -> str:

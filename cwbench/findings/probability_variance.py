@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 
 from cwbench.api import Examples
 from cwbench.findings.correlation import Correlation, spearman
-from cwbench.findings.result import Cells, Finding
+from cwbench.findings.result import Cells, Finding, listed
 from cwbench.model import Model, evaluating
 from cwbench.plots.style import axes, line_style, named
 
@@ -29,7 +29,7 @@ class ProbabilityVariance(Finding):
 
     @property
     def title(self) -> str:
-        return f"Class-wise variance of predicted probabilities on {self.dataset}"
+        return f"Class-wise variance of the probabilities of {listed(self.variance)} on {self.dataset}"
 
     def summary(self) -> str:
         means = {name: np.mean([v for v in values if v is not None]) for name, values in self.variance.items()}
@@ -52,7 +52,7 @@ class ProbabilityVariance(Finding):
                 places, heights, marker="o", color=color, linestyle=dashes, label=named(name).replace("$", r"\$")
             )
         drawn.set_xticks(list(places), [named(name, 12) for name in self.classes], parse_math=False)
-        drawn.set_ylim(bottom=0)
+        drawn.set_ylim(0, 1.08 * drawn.get_ylim()[1])
         drawn.set_ylabel("mean variance")
         drawn.set_xlabel("class")
         drawn.legend(frameon=False, fontsize=8)

@@ -96,7 +96,7 @@ class Properties(Finding):
     def summary(self) -> str:
         kinds: tuple[Verdict, ...] = ("holds", "does not hold", "not shown", "not applicable")
         counts = {kind: sum(row.verdict == kind for row in self.rows) for kind in kinds}
-        told = ", ".join(f"{n} {kind}" for kind, n in counts.items() if n)
+        told = ", ".join(f"{kind} {n}" for kind, n in counts.items() if n)
         return f"Of {len(self.rows)} properties: {told} (at {LEVEL:g} after Holm's adjustment, at every seed)."
 
     def table(self) -> Cells:

@@ -1,7 +1,7 @@
 """What every finding gives: a small closed record, a table, a figure and a sentence."""
 
 from abc import abstractmethod
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from matplotlib.figure import Figure
 
@@ -77,6 +77,12 @@ def overall(reports: Sequence[Report], condition: str) -> float:
     if not known:
         raise CwbenchError("the reports have judged nothing", "judge at least one example")
     return sum(known) / len(known)
+
+
+def listed(names: Iterable[str]) -> str:
+    """Return names, each of them once, as text."""
+    *first, last = dict.fromkeys(names)
+    return f"{', '.join(first)} and {last}" if first else last
 
 
 def points(share: float | None, signed: bool = False) -> str:

@@ -5,8 +5,8 @@ from typing import Literal
 
 from matplotlib.figure import Figure
 
-from cwbench.findings.result import Cells, Finding, class_estimates, of_seeds, overall, points
-from cwbench.plots.style import axes, line_style, named
+from cwbench.findings.result import Cells, Finding, class_estimates, listed, of_seeds, overall, points
+from cwbench.plots.style import DASHES, axes, line_style, named
 from cwbench.records import Share
 from cwbench.report import Report
 
@@ -46,7 +46,8 @@ class TemperatureTable(Finding):
 
     @property
     def title(self) -> str:
-        return f"Temperature-PGD minus PGD on {self.dataset}, points of robust accuracy"
+        inverses = listed(f"{row.inverse_temperature:g}" for row in self.rows)
+        return f"Temperature-PGD at 1/T = {inverses} minus PGD on {self.dataset}, points"
 
     def summary(self) -> str:
         return " ".join(row.summary() for row in sorted(self.rows, key=lambda row: row.overall))
@@ -55,10 +56,15 @@ class TemperatureTable(Finding):
         head = ["defense", "1/T", "overall (to %)", *self.classes]
         return [head] + [row for entry in self.rows for row in entry.table()]
 
+    def _keys(self) -> list[tuple[str, float]]:
+        return [(row.subject, row.inverse_temperature) for row in self.rows]
+
     def figure(self) -> Figure:
         figure, drawn = axes(7, 3.8, self.title)
-        for number, row in enumerate(self.rows):
-            color, dashes = line_style(number)
+        subjects, inverses = (list(dict.fromkeys(part)) for part in zip(*self._keys(), strict=True))
+        for row, (subject, inverse) in zip(self.rows, self._keys(), strict=True):
+            color, _ = line_style(subjects.index(subject))
+            dashes = DASHES[inverses.index(inverse) % len(DASHES)]
             label = row.title.replace("$", r"\$")
             heights = [100 * (change or 0.0) for change in row.classes]
             drawn.plot(range(len(heights)), heights, marker="o", color=color, linestyle=dashes, label=label)
@@ -66,7 +72,7 @@ class TemperatureTable(Finding):
         drawn.set_xticks(range(len(self.classes)), [named(name, 12) for name in self.classes], parse_math=False)
         drawn.set_ylabel("points")
         drawn.set_xlabel("class")
-        figure.legend(loc="outside lower center", ncols=3, frameon=False, fontsize=8)
+        figure.legend(loc="outside lower center", ncols=3, frameon=False, fontsize=8, handlelength=4)
         return figure
 
 

@@ -62,9 +62,9 @@ class TrainingGap(Finding):
         for shift, gap, color in ((-0.2, self.standard, CLEAN), (0.2, self.adversarial, ATTACKED)):
             heights = [100 * (share or 0.0) for share in gap.accuracy]
             label = f"{gap.title}: gap {points(gap.gap)} ({gap.best}, {gap.worst})".replace("$", r"\$")
-            drawn.bar(places + shift, heights, 0.4, color=color, label=label)
+            drawn.bar(places + shift, heights, 0.4, color=color, label=label, zorder=2)
             low = 100 * min(share for share in gap.accuracy if share is not None)
-            drawn.axhspan(low, low + 100 * gap.gap, color=color, alpha=0.12, hatch="//", linewidth=0)
+            drawn.axhspan(low, low + 100 * gap.gap, color=color, alpha=0.3, hatch="//", linewidth=0, zorder=1)
         drawn.set_xticks(places, [named(name, 12) for name in self.classes], parse_math=False)
         drawn.set_ylim(0, 100)
         drawn.set_ylabel("% correct")

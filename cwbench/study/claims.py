@@ -34,7 +34,7 @@ def _superclasses(evidence: Evidence, seed: int) -> Effect:
 
 
 _EXCHANGE = "permutation of paired verdicts, one-sided"
-_GAP = "narrower by {} points"
+_GAP = "gap of madry minus its own: {} points"
 CLAIMS: tuple[tuple[Claim, Test], ...] = (
     (
         Claim(
@@ -50,7 +50,7 @@ CLAIMS: tuple[tuple[Claim, Test], ...] = (
         Claim(
             "the gap is wider in adversarial training than in standard training",
             _EXCHANGE,
-            "wider by {} points",
+            "its gap minus that of standard training: {} points",
             ((REFERENCE, "pgd"), (STANDARD, "pgd")),
             scale=100,
         ),
@@ -61,7 +61,7 @@ CLAIMS: tuple[tuple[Claim, Test], ...] = (
     (
         Claim(
             "a stronger attack takes more from vulnerable classes (madry, PGD after FGSM)",
-            "Spearman over classes: robustness under FGSM and what PGD takes, one-sided",
+            "Spearman over classes: robustness under FGSM and its change to PGD, one-sided",
             "correlation {}",
             ((REFERENCE, "fgsm"), (REFERENCE, "pgd")),
         ),

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from cwbench import data
 from cwbench.findings.class_curves import class_curves
 from cwbench.findings.class_table import class_table
 from cwbench.findings.confusion_blocks import confusion_blocks
@@ -129,6 +130,7 @@ def _figure4(evidence: Evidence) -> list[Finding]:
 
 def _figure5(evidence: Evidence) -> list[Finding]:
     scale, test = evidence.scale, evidence.test(REFERENCE, "pgd")
+    judged = test.part(data.chosen_rows(test.labels, scale.limit))
     found: list[Finding] = []
     plan = evidence.plan(REFERENCE, "pgd", scale.seeds[0])
     for names in (scale.of(INSTANCE_WISE, others=True), scale.of(HYPERSPHERE)):
@@ -140,7 +142,7 @@ def _figure5(evidence: Evidence) -> list[Finding]:
             for name in names
         }
         found.append(
-            probability_variance(plan.dataset.name, plan.dataset.classes, networks, test, robustness, plan.device)
+            probability_variance(plan.dataset.name, plan.dataset.classes, networks, judged, robustness, plan.device)
         )
     shown = {*scale.of(INSTANCE_WISE), *scale.of(HYPERSPHERE)}
     for pairs in PATHS:
@@ -151,7 +153,9 @@ def _figure5(evidence: Evidence) -> list[Finding]:
 
 
 def _path(evidence: Evidence, pairs: Sequence[tuple[str, float]]) -> Finding:
-    """Return the output path of an example: the given one, or the first of the most vulnerable class that all know."""
+    """Return the output path of an example: the given one, or the first of the most vulnerable class that all networks
+    know and PGD breaks in all, or else in one of them.
+    """
     seed, test = evidence.scale.seeds[0], evidence.test(REFERENCE, "pgd")
     plan = evidence.plan(REFERENCE, "pgd", seed)
     number = evidence.scale.example
@@ -173,11 +177,13 @@ def _path(evidence: Evidence, pairs: Sequence[tuple[str, float]]) -> Finding:
 def _example(evidence: Evidence, names: Sequence[str], seed: int) -> int:
     reference = evidence.judged(REFERENCE, "pgd", seed)
     worst = reference.report.worst_class("pgd")
-    known = np.logical_and.reduce([evidence.judged(name, "pgd", seed).right("clean") for name in names])
-    of_class = reference.columns["labels"] == (worst.index if worst else 0)
-    candidates = np.flatnonzero(known & of_class)
-    chosen = candidates if len(candidates) else np.arange(len(known))
-    return int(reference.columns["ids"][chosen[0]])
+    networks = [evidence.judged(name, "pgd", seed) for name in names]
+    known = np.logical_and.reduce([network.right("clean") for network in networks])
+    known &= reference.columns["labels"] == (worst.index if worst else 0)
+    stands = [network.right("pgd") for network in networks]
+    broken = known & ~np.logical_or.reduce(stands), known & ~np.logical_and.reduce(stands)
+    choices = (np.flatnonzero(of) for of in (*broken, known, np.ones_like(known)))
+    return int(reference.columns["ids"][next(rows[0] for rows in choices if len(rows))])
 
 
 def _figure6(evidence: Evidence) -> list[Finding]:

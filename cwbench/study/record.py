@@ -50,6 +50,8 @@ class PieceRecord(Closed):
     """The study's own figures, on its own datasets."""
     notes: list[str] = []
     """What is missing, and why."""
+    warnings: list[str] = []
+    """Signs that the results it rests on may not mean what they seem to."""
     created: datetime
     cwbench: str
     torch: str

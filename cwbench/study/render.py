@@ -127,6 +127,7 @@ def _markdown(told: _Told) -> str:
         for table in record.published:
             lines += [f"{plain(table.of, 'markdown')}:", "", _table(table.rows), ""]
         lines += [f"Missing: {plain(note, 'markdown')}\n" for note in record.notes]
+        lines += [f"Warning: {plain(warning, 'markdown')}\n" for warning in record.warnings]
         lines += [f"<sub>{plain(_made(record), 'markdown')}</sub>", ""]
     return "\n".join(lines).rstrip() + "\n"
 

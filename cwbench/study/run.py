@@ -16,6 +16,8 @@ from cwbench.findings.result import Finding
 from cwbench.findings.without import FEWEST
 from cwbench.plan import choose_device
 from cwbench.registry import Registry
+from cwbench.spec import validated
+from cwbench.study.doubts import doubts
 from cwbench.study.evidence import Evidence, without_training
 from cwbench.study.pieces import PIECES, Piece, wanted_removals
 from cwbench.study.published import PUBLISHED
@@ -65,7 +67,7 @@ def machine_of(
         CwbenchError: the scale names what there is not.
     """
     step = curve_step(scale, dataset_of(scale, registry))
-    return Machine.model_validate({"data": data, "device": device, "precision": precision, "every": step})
+    return validated(Machine, {"data": data, "device": device, "precision": precision, "every": step}, "the study")
 
 
 def study(wanted: Study, registry: Registry, watch: Watch = lambda items, schedule: None) -> Studied:
@@ -150,6 +152,7 @@ def _recorded(piece: Piece, evidence: Evidence) -> PieceRecord:
             "findings": found,
             "published": PUBLISHED.get(piece.name, ()),
             "notes": notes,
+            "warnings": doubts(piece.cells(evidence.scale), evidence),
             "created": datetime.now(UTC),
             "cwbench": __version__,
             "torch": torch.__version__,

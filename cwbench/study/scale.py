@@ -1,13 +1,13 @@
 """How large a study is done, and which runs it is made of."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, JsonValue, model_validator
 
 from cwbench import digest
-from cwbench.api import Dataset
+from cwbench.api import Dataset, Plugin
 from cwbench.errors import CwbenchError, did_you_mean
 from cwbench.plan import build, changed_recipe
 from cwbench.registry import Registry
@@ -42,9 +42,9 @@ class Scale(BaseModel):
     dataset: PluginSpec = PluginSpec(name="digits")
     recipe: str | None = None
     """The dataset's default recipe if unset; ``paper`` is the study's."""
-    defenses: tuple[PluginSpec, ...] | None = None
+    defenses: Annotated[tuple[PluginSpec, ...], Field(min_length=1)] | None = None
     """Which of the study's defenses take part, and others in tables 2 to 4; all of the study's if unset."""
-    attacks: tuple[PluginSpec, ...] | None = None
+    attacks: Annotated[tuple[PluginSpec, ...], Field(min_length=1)] | None = None
     """Of table 2."""
     seeds: Annotated[tuple[Annotated[int, Field(ge=0, lt=2**63)], ...], Field(min_length=1)] = (0,)
     limit: Annotated[int, Field(ge=1)] | None = None
@@ -60,6 +60,7 @@ class Scale(BaseModel):
     def _distinct(self) -> "Scale":
         lists: dict[str, Sequence[object]] = {"seeds": self.seeds, "defenses": [d.name for d in self.defenses or ()]}
         lists["homing"] = [] if isinstance(self.homing, str) else self.homing
+        lists["attacks"] = [str(a) for a in self.attacks or ()]
         for name, values in lists.items():
             if len(set(values)) != len(values):
                 raise ValueError(f"{name} holds one of them twice")
@@ -132,16 +133,33 @@ def dataset_of(scale: Scale, registry: Registry) -> Dataset:
     Raises:
         CwbenchError: unknown names or fields.
     """
+    problems = [
+        problem
+        for kind, find, specs in (
+            ("dataset", registry.dataset, (scale.dataset,)),
+            ("defense", registry.defense, scale.defenses or ()),
+            ("attack", registry.attack, scale.attacks or ()),
+        )
+        for spec in specs
+        if (problem := _misnamed(kind, find, spec))
+    ]
+    if problems:
+        raise CwbenchError("; ".join(problems), "nothing has been run")
     dataset = build(registry.dataset(scale.dataset.name), scale.dataset, "dataset")
-    for spec in (*(scale.defenses or ()), *(PluginSpec(name=name) for name in (REFERENCE,))):
-        build(registry.defense(spec.name), spec, "defense")
-    for spec in scale.attacks or ():
-        build(registry.attack(spec.name), spec, "attack")
     name = scale.recipe or dataset.default_recipe
     if name not in dataset.recipes:
         raise CwbenchError(f"{dataset.name} has no recipe {name!r}", did_you_mean(name, dataset.recipes))
     changed_recipe(dataset.recipes[name], scale.set)
     return dataset
+
+
+def _misnamed(kind: str, find: Callable[[str], type[Plugin]], spec: PluginSpec) -> str | None:
+    """Return what is wrong with a plugin's name or fields."""
+    try:
+        build(find(spec.name), spec, kind)
+    except CwbenchError as error:
+        return str(error)
+    return None
 
 
 def curve_step(scale: Scale, dataset: Dataset) -> int:

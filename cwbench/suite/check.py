@@ -1,10 +1,13 @@
 """Holding a suite against what is installed, before anything runs."""
 
 from collections.abc import Callable, Iterator, Mapping
+from functools import cache
 from typing import Any
 
+import torch
 from pydantic import ValidationError
 
+from cwbench.api import Backbone
 from cwbench.errors import CwbenchError, did_you_mean
 from cwbench.exact import Exact
 from cwbench.plan import build, make_plan, plan_judging
@@ -69,13 +72,21 @@ def _plugins(values: tuple[Any, ...]) -> Iterator[PluginSpec]:
         yield from value if isinstance(value, tuple) else (value,)
 
 
+@cache
+def _built(backbone: Backbone, shape: tuple[int, int]) -> None:
+    """Refuse a network for images that it cannot have, which only its making tells."""
+    with torch.random.fork_rng(devices=[]):
+        backbone.build(channels=shape[0], size=shape[1])
+
+
 def _misfit(cell: Cell, registry: Registry) -> CwbenchError | None:
     """Return why the parts of a cell do not go together, or None."""
     try:
         if cell.spec.checkpoint:
             plan_judging(cell.spec, cell.spec.dataset, registry)
         else:
-            make_plan(cell.spec, registry)
+            plan = make_plan(cell.spec, registry)
+            _built(plan.backbone, plan.dataset.shape)
     except CwbenchError as error:
         return error
     return None

@@ -14,7 +14,7 @@ class Place:
     def __init__(self, url: str) -> None:
         self.url = url
         if not url.strip():
-            raise CwbenchError("the place for results has no name", "name a folder with --out")
+            raise CwbenchError("a place without a name was given", "name a folder")
         try:
             self.fs, self.root = url_to_fs(url)
         except (ImportError, ValueError) as error:

@@ -72,7 +72,7 @@ class Engine:
         shared = self.shared
         if shared is None and self.executor == "ray":
             shared = f"{self.out.rstrip('/')}/{CHECKPOINTS}"
-        address = Place(shared).address if shared else None
+        address = None if shared is None else Place(shared).address
         return Places(self.results.place.address, address, self.resources.cpus)
 
 

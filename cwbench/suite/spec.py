@@ -22,7 +22,9 @@ def _many(value: Any) -> Any:
 Axis = Annotated[tuple[JsonValue, ...], BeforeValidator(_many), Field(min_length=1)]
 Plugins = Annotated[tuple[PluginSpec, ...], BeforeValidator(_many), Field(min_length=1)]
 Attacks = Annotated[
-    tuple[Annotated[tuple[PluginSpec, ...], BeforeValidator(_many)], ...], BeforeValidator(_many), Field(min_length=1)
+    tuple[Annotated[tuple[PluginSpec, ...], BeforeValidator(_many), Field(min_length=1)], ...],
+    BeforeValidator(_many),
+    Field(min_length=1),
 ]
 
 
@@ -141,7 +143,7 @@ def read_suite(path: Path) -> SuiteSpec:
     Raises:
         CwbenchError: it cannot be read, or is no suite.
     """
-    return validated(SuiteSpec, read_config(path), str(path))
+    return validated(SuiteSpec, read_config(path, "name: mine"), str(path))
 
 
 def cells_of(suite: SuiteSpec) -> list[Cell]:
