@@ -65,8 +65,9 @@ def read_weights(path: Path, part: str | None = None) -> Weights:
             "name one: --checkpoint FILE#ENTRY",
         )
     tensors, notes = found
+    tensors, chosen = _averaged(tensors)
     tensors, stripped = _without_prefixes(tensors)
-    return Weights(tensors, (*notes, *stripped), digest.of_file(path))
+    return Weights(tensors, (*notes, *chosen, *stripped), digest.of_file(path))
 
 
 def fit_weights(model: Classifier, weights: Weights, *, subject: str, backbone: str) -> tuple[str, ...]:
@@ -95,14 +96,18 @@ def fit_weights(model: Classifier, weights: Weights, *, subject: str, backbone: 
     if missing:
         raise CwbenchError(
             f"{subject} lacks {len(missing)} of the {len(wanted)} tensors of {backbone}: {_shown(missing)}; "
-            f"left over are {_shown(left_over) or 'none'}",
-            "name the backbone that it was trained with: --backbone NAME",
+            f"left over are {_shown(left_over) or 'none'}{''.join(f'; {note}' for note in weights.notes)}",
+            "name the backbone that it was trained with, --backbone NAME, or another entry of the file, FILE#ENTRY",
         )
     found = {own: weights.tensors[name] for own, name in renamed.items() if own in wanted}
-    odd = [name for name, tensor in found.items() if not _is_plain(tensor)]
+    odd = [
+        (name, kind)
+        for name, tensor in found.items()
+        if (kind := _kind(tensor, real=wanted[name].is_floating_point())) != "dense"
+    ]
     if odd:
         raise CwbenchError(
-            f"{subject}: {odd[0]} is a {_kind(found[odd[0]])} tensor", "save the weights as dense real numbers"
+            f"{subject}: {odd[0][0]} is a tensor of kind {odd[0][1]}", "save the weights as dense real numbers"
         )
     _refuse_other_shapes(found, wanted, subject, backbone)
     model.load_state_dict(
@@ -117,17 +122,14 @@ def fit_weights(model: Classifier, weights: Weights, *, subject: str, backbone: 
     return (*notes, *(f"{kind} weights are judged as float32" for kind in halves))
 
 
-def _is_plain(tensor: Tensor) -> bool:
-    return _kind(tensor) == "dense"
-
-
-def _kind(tensor: Tensor) -> str:
-    """Return what keeps a tensor from being copied into a network as it is, or ``dense``."""
+def _kind(tensor: Tensor, *, real: bool) -> str:
+    """Return what keeps a tensor from being copied into a network, where it is ``real`` numbers; or ``dense``."""
     kinds = {
         "quantized": tensor.is_quantized,
         "sparse": tensor.layout != torch.strided,
         "complex": tensor.is_complex(),
         "meta": tensor.device.type == "meta",
+        "integer": real and not tensor.is_floating_point(),
     }
     return next((name for name, true in kinds.items() if true), "dense")
 
@@ -216,11 +218,16 @@ def _found(content: Any, part: str | None, path: Path, depth: int = 0) -> tuple[
         raise CwbenchError(f"{path} holds a {type(content).__name__}, not weights by name", "save model.state_dict()")
     entries = {str(name): value for name, value in content.items()}
     if part is not None:
+        first, _, rest = part.partition(".")
+        if part not in entries and rest and isinstance(entries.get(first), Mapping):
+            return _found(entries[first], rest, path, depth + 1)
         if part not in entries:
             raise CwbenchError(f"{path} has no entry {part!r}", did_you_mean(part, entries))
-        chosen = _found(entries[part], None, path, depth + 1) if isinstance(entries[part], Mapping) else None
+        inside = entries[part] if isinstance(entries[part], Mapping) else {}
+        chosen = _found(inside, None, path, depth + 1)
         if chosen is None:
-            raise CwbenchError(f"the entry {part!r} of {path} holds no weights", f"its entries: {_shown([*entries])}")
+            names = _shown(sorted(map(str, inside))) or "nothing"
+            raise CwbenchError(f"the entry {part!r} of {path} holds no weights", f"FILE#{part}.NAME, of: {names}")
         return chosen[0], [f"weights are its entry {part}"]
     nested = [name for name in (*AVERAGED, *NESTED) if isinstance(entries.get(name), Mapping)]
     for name in nested:
@@ -233,6 +240,18 @@ def _found(content: Any, part: str | None, path: Path, depth: int = 0) -> tuple[
             return inner, [f"{kind} {name}{aside}", *deeper]
     tensors = {name: value for name, value in entries.items() if isinstance(value, Tensor)}
     return (tensors, []) if tensors else None
+
+
+def _averaged(tensors: dict[str, Tensor]) -> tuple[dict[str, Tensor], list[str]]:
+    """Return the averaged weights alone where plain ones lie beside them and names begin by which they are."""
+    for name in AVERAGED:
+        front = f"{name}."
+        inside = {key.removeprefix(front): tensor for key, tensor in tensors.items() if key.startswith(front)}
+        if 3 * len(inside) > len(tensors):  # beside an average may lie its counters, too
+            aside = len(tensors) - len(inside)
+            notes = [f"averaged weights, the names under {front}" + (f", and {aside} others not used" if aside else "")]
+            return inside, notes
+    return tensors, []
 
 
 def _without_prefixes(tensors: Mapping[str, Tensor]) -> tuple[dict[str, Tensor], list[str]]:

@@ -64,6 +64,12 @@ def reproduced(
         return "not recorded"
     recorded = checkpoint.published.clean
     if recorded["dataset"] != data.digest(test):
+        about = checkpoint.identity["dataset"]
+        if not dataset.found and (about["name"], about["fields"]) == (dataset.name, dataset.model_dump(mode="json")):
+            raise CwbenchError(
+                f"{uri} was published with a clean accuracy on another test split of {dataset.name} than the one here",
+                "do not use it; ask who published it, or check your data",
+            )
         return "other data"
     found = clean_counts(model, dataset, test, device, recorded["limit"])
     pairs = zip(dataset.classes, recorded["n"], recorded["correct"], found["n"], found["correct"], strict=True)

@@ -72,6 +72,14 @@ WRAPPINGS = {
         lambda w: {"state_dict": {n: t * 2 for n, t in w.items()}, "state_dict_ema": w},
         ["averaged weights, its entry state_dict_ema, and state_dict beside it was not used"],
     ),
+    "averaged by name": (
+        lambda w: {
+            "state_dict": {f"model.{n}": t * 2 for n, t in w.items()}
+            | {f"ema_model.module.{n}": t for n, t in w.items()}
+            | {"ema_model.n_averaged": torch.tensor(7)}
+        },
+        ["averaged weights, the names under ema_model., and 10 others not used", "left over: n_averaged"],
+    ),
 }
 
 
@@ -306,6 +314,7 @@ def test_another_network_and_infinite_weights_are_refused(model, tmp_path):
 ODD = {
     "sparse": lambda t: t.to_sparse(),
     "complex": lambda t: t.to(torch.complex64),
+    "integer": lambda t: t.to(torch.int64),
 }
 
 
@@ -313,7 +322,25 @@ ODD = {
 def test_tensors_that_are_not_dense_real_numbers_are_refused(kind, model, tmp_path):
     weights = model.state_dict()
     torch.save(weights | {"head.weight": ODD[kind](weights["head.weight"])}, tmp_path / "net.pt")
-    with pytest.raises(CwbenchError, match=f"head.weight is a {kind} tensor"):
+    with pytest.raises(CwbenchError, match=f"head.weight is a tensor of kind {kind}"):
+        loaded(tmp_path / "net.pt", DigitsCNN())
+
+
+def test_an_entry_may_lie_inside_another(model, tmp_path):
+    path = tmp_path / "net.pt"
+    torch.save({"run": {"student": model.state_dict(), "step": 3}}, path)
+    with pytest.raises(CwbenchError, match=r"holds no weights by name; its entries: run \(name one"):
+        loaded(path, DigitsCNN())
+    with pytest.raises(CwbenchError, match=r"'run' of .* holds no weights \(FILE#run.NAME, of: step, student\)"):
+        loaded(path, DigitsCNN(), "run")
+    found, notes = loaded(path, DigitsCNN(), "run.student")
+    assert same(found, model, 1, 8, 8)
+    assert "weights are its entry student" in notes
+
+
+def test_of_two_entries_the_error_names_the_one_that_was_not_used(model, tmp_path):
+    torch.save({"state_dict": {"a": torch.zeros(1)}, "model": model.state_dict()}, tmp_path / "net.pt")
+    with pytest.raises(CwbenchError, match="entry state_dict, and model beside it was not used"):
         loaded(tmp_path / "net.pt", DigitsCNN())
 
 

@@ -8,6 +8,7 @@ import typer
 
 if TYPE_CHECKING:
     from cwbench.api import Plugin
+    from cwbench.errors import CwbenchError
 
 app = typer.Typer(help="Show which plugins are loaded and which could not be, check one, begin a new one.")
 
@@ -95,10 +96,11 @@ def check(
     if not found and not failed and not hooks:
         known = {offer.cls.name for offer in offers} | {offer.origin.distribution for offer in offers}
         others = "".join(f"; {failure}" for failure in registry.failures)
-        raise CwbenchError(f"no plugin is named {name!r}", did_you_mean(name, known) + others)
+        hint = f"{did_you_mean(name, known)}; `cwbench plugins` lists them"
+        raise CwbenchError(f"no plugin is named {name!r}", hint + others)
     if spec.fields and not named:
         raise CwbenchError(f"{name} is a distribution and has no fields", "check its plugins one by one to set theirs")
-    broken = [str(failure) for failure in failed]
+    broken: list[str] = []
     for offer in found:
         subject = f"{offer.kind} {offer.cls.name}, from {offer.origin.distribution}"
         needed = ",".join(f"{field}=VALUE" for field, info in offer.cls.model_fields.items() if info.is_required())
@@ -108,13 +110,38 @@ def check(
                 raise CwbenchError(f"{subject}: it cannot be checked by its name alone", advice)
             typer.echo(f"{subject}: not checked, {advice}")
             continue
-        problem = _problem(build(offer.cls, spec, offer.kind), data_root(data))
+        made = build(offer.cls, spec, offer.kind)
+        absent = _missing_data(made, data_root(data))
+        if absent and named:
+            raise CwbenchError(f"{subject}: not checked: {absent.message}", absent.hint)
+        if absent:
+            typer.echo(f"{subject}: not checked: {absent}")
+            continue
+        problem = _problem(made, data_root(data))
         typer.echo(f"{subject}: {problem or 'keeps the contract'}")
         broken += [f"{offer.kind} {problem}"] if problem else []
     for hook in hooks:
         typer.echo(f"hook {hook}: its name and arguments are right")
+    if failed:
+        raise CwbenchError("; ".join([*map(str, failed), *broken]))
     if broken:
         raise CwbenchError("; ".join(broken), "docs/plugins.md has the rules")
+
+
+def _missing_data(plugin: "Plugin", root: Path | None) -> "CwbenchError | None":
+    """Return why a dataset cannot be loaded here, which is no fault of its plugin."""
+    from cwbench.api import Dataset
+    from cwbench.errors import CwbenchError
+
+    if not isinstance(plugin, Dataset):
+        return None
+    try:
+        plugin.load("test", root)
+    except CwbenchError as error:
+        return error
+    except Exception:  # noqa: BLE001 - a bug of the plugin, which its check tells
+        return None
+    return None
 
 
 def _problem(plugin: "Plugin", root: Path | None) -> str | None:

@@ -52,7 +52,6 @@ class ProbabilityVariance(Finding):
                 places, heights, marker="o", color=color, linestyle=dashes, label=named(name).replace("$", r"\$")
             )
         drawn.set_xticks(list(places), [named(name, 12) for name in self.classes], parse_math=False)
-        drawn.set_ylim(0, 1.08 * drawn.get_ylim()[1])
         drawn.set_ylabel("mean variance")
         drawn.set_xlabel("class")
         drawn.legend(frameon=False, fontsize=8)

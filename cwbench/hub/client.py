@@ -6,6 +6,8 @@ import re
 import sys
 import time
 from collections.abc import Callable
+from json import JSONDecodeError
+from logging import CRITICAL
 from typing import TypeVar
 
 from huggingface_hub.errors import (
@@ -18,6 +20,7 @@ from huggingface_hub.errors import (
     RepositoryNotFoundError,
     RevisionNotFoundError,
 )
+from huggingface_hub.utils import logging
 from huggingface_hub.utils.tqdm import disable_progress_bars
 
 from cwbench.errors import CwbenchError
@@ -42,6 +45,8 @@ def call(work: Callable[[], T], at: Address, doing: str) -> T:
     """
     if not sys.stderr.isatty():
         disable_progress_bars()
+    if "HF_HUB_VERBOSITY" not in os.environ:  # it tells of each attempt, and of the last one we do
+        logging.set_verbosity(CRITICAL)
     for attempt in range(1, TRIES + 1):
         try:
             return work()
@@ -76,12 +81,23 @@ def explained(error: Exception, at: Address, doing: str) -> Exception:
         (EntryNotFoundError, lambda: CwbenchError(f"{at.repo} has no file {at.file or ''}", "see its page")),
         (HFValidationError, lambda: CwbenchError(f"{at}: {_line(error)}")),
         (HfHubHTTPError, lambda: _refused(error, at, doing)),
+        (
+            JSONDecodeError,
+            lambda: UnreachableError("what answers in its place, a proxy or a login page, sends no JSON"),
+        ),
         (OSError, lambda: _no_room(error, at)),
     ]
     return next((answer() for kind, answer in answers if isinstance(error, kind)), UnreachableError(_line(error)))
 
 
 def _no_room(error: Exception, at: Address) -> Exception:
+    sizes = re.search(r"should be of size (\d+) but has size (\d+)", str(error))
+    if sizes:
+        said, came = (f"{int(size):,}" for size in sizes.groups())
+        return CwbenchError(
+            f"a file of {at.repo} is not what the hub says it is: {came} bytes instead of {said}",
+            "try again; a web page of a proxy or of a login may have come in its place",
+        )
     number = getattr(error, "errno", None)
     if number not in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EACCES, errno.EROFS):
         return UnreachableError(_line(error))

@@ -106,7 +106,7 @@ def _from_cache(at: Address, files: Sequence[str], reason: str) -> Fetched:
         except OSError:
             raise CwbenchError(
                 f"the hub cannot be reached, and the cache does not hold {file} of {at}: {reason}",
-                f"fetch it while online: cwbench hub pull {at}",
+                f"try again when it answers; `cwbench hub pull {at}` keeps it for later",
             ) from None
         name = found[file].resolve().name
         if len(name) in (SHA256, SHA1) and _name(found[file], name) != name:

@@ -94,7 +94,7 @@ CLAIMS: tuple[tuple[Claim, Test], ...] = (
         Claim(
             "Temperature-PGD takes more from MART than from Madry's training",
             _EXCHANGE,
-            "{} points more",
+            "taken from MART minus that from madry: {} points",
             (("mart", "pgd"), ("mart", HOT), (REFERENCE, "pgd"), (REFERENCE, HOT)),
             scale=100,
         ),

@@ -101,8 +101,32 @@ def test_a_web_page_instead_of_weights_is_refused(hub, published, command, tmp_p
 
     hub.misbehave = misbehave
     done = command("hub", "pull", "hf://me/net")
-    assert (done.returncode, "Traceback" in done.stderr) == (2, False)
+    refused(done, "is not what the hub says it is", "a web page of a proxy or of a login may have come in its place")
     assert not [path for path in whole_files(tmp_path / "hf") if path.name == WEIGHTS]
+
+
+def test_a_login_page_instead_of_the_hub(hub, published, command):
+    def misbehave(request):
+        request.send(b"<!DOCTYPE html><html>Sign in to the network of this hotel.</html>")
+        return True
+
+    hub.misbehave = misbehave
+    refused(command("hub", "pull", "hf://me/net"), "the hub cannot be reached", "sends no JSON")
+
+
+def test_a_connection_that_is_always_cut(hub, published, command):
+    def misbehave(request):
+        if not request.path_only.startswith("/cdn/") or request.command != "GET":
+            return False
+        request.send_response(200)
+        request.send_header("Content-Length", "606096")
+        request.end_headers()
+        request.wfile.write(b"0" * 1000)
+        request.close_connection = True
+        return True
+
+    hub.misbehave = misbehave
+    refused(command("hub", "pull", "hf://me/net"), "the hub cannot be reached, and the cache does not hold")
 
 
 def test_a_web_page_that_somebody_uploaded_as_weights_is_refused(hub, command):

@@ -166,6 +166,17 @@ def test_a_checkpoint_that_does_not_reproduce_its_clean_accuracy_is_refused(use,
     assert not list(tmp_path.glob("runs/*"))
 
 
+def test_a_clean_accuracy_on_other_data_of_the_same_name_is_refused(hub, published, command, tmp_path):
+    repo = hub.repos["me/net"]
+    config = json.loads(repo.commits[-1][1]["config.json"])
+    config["clean"]["dataset"] = "0" * 64
+    repo.commit({"config.json": json.dumps(config).encode()})
+    done = command("run", "--checkpoint", "hf://me/net", "--attack", "fgsm")
+    assert (done.returncode, done.stderr.count("\n")) == (2, 1)
+    assert "was published with a clean accuracy on another test split of digits than the one here" in done.stderr
+    assert not list(tmp_path.glob("runs/*"))
+
+
 def test_weights_that_are_not_those_of_the_description_are_refused(hub, published, command):
     repo = hub.repos["me/net"]
     weights = bytearray(repo.commits[-1][1]["model.safetensors"])

@@ -17,7 +17,8 @@ class DAFA(ClasswiseTRADES):
     p_i(j) is the mean probability that adversarial training examples of class i are given for class j, over the last
     epoch of the warm-up. Of each two classes the harder, p_i(i) < p_j(j), takes p_i(j) p_j(j) from the easier:
     W_i = 1 + Σ_{j ≠ i} 1[p_i(i) < p_j(j)] p_i(j) p_j(j) − 1[p_i(i) > p_j(j)] p_j(i) p_i(i), and with λ the weight is
-    1 + λ (W_i − 1). From then on training minimises mean W_y CE(z, y) + β KL(p ‖ p′) within W_y ε.
+    1 + λ (W_i − 1), and not below 0, where a network nearly always names one class and the margin would turn round: the
+    paper does not speak of that. From then on training minimises mean W_y CE(z, y) + β KL(p ‖ p′) within W_y ε.
 
     Probabilities are added up while the epoch is trained, so nothing is held out and no pass over the data is made for
     them.
@@ -51,8 +52,8 @@ class DAFA(ClasswiseTRADES):
 
 
 def weights_of(mean: Tensor, scale: float) -> Tensor:
-    """Return 1 + λ (W_i − 1) from p, (K, K) with the true class as row; (K,)."""
+    """Return 1 + λ (W_i − 1), at least 0, from p, (K, K) with the true class as row; (K,)."""
     own = mean.diag()
     harder = own[:, None] < own[None, :]
     taken = torch.where(harder, mean * own[None, :], 0)  # taken[i, j]: what i takes from j
-    return 1 + scale * (taken.sum(1) - taken.sum(0))
+    return (1 + scale * (taken.sum(1) - taken.sum(0))).clamp_min(0)

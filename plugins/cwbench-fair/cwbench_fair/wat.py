@@ -15,8 +15,8 @@ class WAT(HeldOutDefense, ClasswiseTRADES):
 
     The maximiser plays Hedge over K + 1 choices, the loss of each class and the mean over classes: after epoch t the
     weight of choice k is w_k ∝ exp(η Σ_{s ≤ t} L_k(f_s)), with L_k the mean of CE(z, y) + β KL(p ‖ p′) over the
-    held-out examples of class k. The network minimises the mean of (w_y + w_mean)(CE + β KL). As in the authors' code,
-    weights add up to K, that of the mean counts for every example, and the first epoch weighs all alike.
+    held-out examples of class k. The network minimises Σ_k w_k L_k + w_mean (1/K) Σ_k L_k, which over examples of
+    balanced classes is the mean of (K w_y + w_mean)(CE + β KL). The first epoch weighs all alike, as equal losses do.
     """
 
     name = "wat"
@@ -34,9 +34,8 @@ class WAT(HeldOutDefense, ClasswiseTRADES):
         found = measured(progress, objective="kl")
         losses = found.clean_loss + self.beta * found.moved
         total = torch.tensor(state["losses"], dtype=torch.float64) + torch.cat([losses, losses.mean()[None]])
-        k = len(losses)
-        weights = k * torch.softmax(self.eta * total, 0)
-        return {"losses": total.tolist(), "weights": (weights[:k] + weights[k]).tolist()}
+        weights, k = torch.softmax(self.eta * total, 0), len(losses)
+        return {"losses": total.tolist(), "weights": (k * weights[:k] + weights[k]).tolist()}
 
     def weights(self, state: State) -> tuple[list[float] | None, list[float] | None, list[float] | None]:
         return state["weights"], state["weights"], None

@@ -161,8 +161,10 @@ def test_the_weights_of_wat_are_hedges(model, batch):
         found = measured(progress(model, batch, epoch), objective="kl")
         losses = found.clean_loss.numpy() + 6 * found.moved.numpy()
         total += np.append(losses, losses.mean())
-        weights = K * np.exp(0.7 * total) / np.exp(0.7 * total).sum()
-        np.testing.assert_allclose(state["weights"], weights[:K] + weights[K])
+        weights = np.exp(0.7 * total) / np.exp(0.7 * total).sum()
+        objective = weights[:K] @ losses + weights[K] * losses.mean()
+        np.testing.assert_allclose(np.mean(state["weights"] * losses), objective)
+        np.testing.assert_allclose(state["weights"], K * weights[:K] + weights[K])
     hardest = int(total[:K].argmax())
     assert state["weights"][hardest] == max(state["weights"])
 
@@ -176,6 +178,8 @@ def test_dafa_moves_weight_from_the_easy_to_the_hard_that_are_similar():
     np.testing.assert_allclose(weights_of(p, 1.0), [w0, w1, w2])
     np.testing.assert_allclose(weights_of(p, 0.5), [1 + 0.5 * (w - 1) for w in (w0, w1, w2)])
     assert float(weights_of(p, 1.0).sum()) == pytest.approx(3)
+    one_for_all = torch.tensor([[0.98, 0.01, 0.01]] * 3, dtype=torch.float64)
+    assert float(weights_of(one_for_all, 1.0).min()) == 0
 
 
 def test_dafa_reads_its_similarities_from_the_last_epoch_of_the_warmup(model, batch):
