@@ -118,7 +118,7 @@ def test_gradients_of_two_processes_are_those_of_one(tmp_path):
 
 def test_averages_and_batch_norm_are_the_same_in_every_process(tmp_path):
     """The first run judges what it trained, the second what was stored: the leader's weights, in both."""
-    options = ["--defense", "standard", "--attack", "fgsm", "--limit", "40", "--backbone", "resnet18", "--json"]
+    options = ["--defense", "standard", "--attack", "fgsm", "--limit", "40", "--backbone", "timm:test_resnet", "--json"]
     options += ["--set", "recipe.epochs=1", "--set", 'recipe.average={"kind":"ema","decay":0.5}']
     first, second = (together(tmp_path, *options) for _ in range(2))
     assert first.returncode == 0, first.stderr
