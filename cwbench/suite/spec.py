@@ -80,7 +80,8 @@ class SuiteSpec(_Closed):
     recipes: Annotated[tuple[str, ...], BeforeValidator(_many), Field(min_length=1)] | None = None
     eps: Annotated[tuple[str | float, ...], BeforeValidator(_many), Field(min_length=1)] | None = None
     run: dict[str, JsonValue] = {}
-    """Fields that every cell's run has, such as ``limit`` or ``set``."""
+    """Fields that every cell's run has, such as ``limit`` or ``set``. ``precision`` is fp32 unless it is given: what
+    ``auto`` measures differs from machine to machine, and a cell's report should not."""
     cells: tuple[CellRule, ...] = ()
     """Exceptions, in this order: a later one overrides an earlier one."""
     resources: Resources = Resources()
@@ -157,7 +158,7 @@ def cells_of(suite: SuiteSpec) -> list[Cell]:
     problems: list[str] = []
     used: set[int] = set()
     for coordinates in _points(suite):
-        content: dict[str, Any] = {**suite.run, **coordinates}
+        content: dict[str, Any] = {"precision": "fp32", **suite.run, **coordinates}
         skipped = False
         for number, rule in enumerate(suite.cells):
             if _matches(rule, coordinates):

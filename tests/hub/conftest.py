@@ -39,7 +39,11 @@ def trained(tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("CWBENCH_CACHE", str(home / "cache"))
         report = cwbench.run(
-            defense="madry", attacks=["fgsm", "pgd:steps=3"], set={"recipe.epochs": 3}, out=home / "runs"
+            defense="madry",
+            attacks=["fgsm", "pgd:steps=3"],
+            set={"recipe.epochs": 3},
+            precision="fp32",  # which one is faster is measured, and may come out otherwise in another process
+            out=home / "runs",
         )
     (checkpoint,) = Store(home / "cache" / "checkpoints").all()
     return Trained(checkpoint, report, home / "runs", home / "cache")

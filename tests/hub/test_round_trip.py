@@ -35,7 +35,8 @@ def test_push_pull_and_run_give_the_identical_class_wise_result(hub, published, 
     assert pulled.returncode == 0, pulled.stderr
     assert published in pulled.stdout
     assert kept(tmp_path, pulled).digest == trained.checkpoint.digest
-    done = command("run", "--checkpoint", "hf://me/net", "--attack", "fgsm", "--attack", "pgd:steps=3")
+    attacks = ["--attack", "fgsm", "--attack", "pgd:steps=3", "--precision", "fp32"]
+    done = command("run", "--checkpoint", "hf://me/net", *attacks)
     assert done.returncode == 0, done.stderr
     found = only_report(tmp_path)
     for label in ("clean", "fgsm", "pgd:steps=3"):
