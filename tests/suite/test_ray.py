@@ -8,7 +8,7 @@ import time
 
 import pytest
 
-from .test_run import results
+from .cells import results
 
 ray = pytest.importorskip("ray", reason="the extra cwbench[ray] is not installed")
 

@@ -1,39 +1,12 @@
-"""Suites of real cells: nothing is done twice, a failure stops nothing, and a killed suite goes on."""
+"""Suites of real cells: nothing is done twice, and a failure stops nothing."""
 
 import json
-import os
-import signal
-import subprocess
-import sys
-import time
-from contextlib import suppress
-from pathlib import Path
 
 import pytest
-import yaml
 
-from cwbench import sidecar
 from cwbench.checkpoints import Store
-from cwbench.report import read_report
 
-from .conftest import FAST
-
-
-def results(folder):
-    """Return of every finished cell what does not depend on when and how fast it was done."""
-    found = {}
-    for path in sorted(folder.glob("*/report.json")):
-        report = read_report(path)
-        content = report.model_dump(mode="json", exclude={"digest": True, "provenance": {"created"}})
-        for attack in content["attacks"]:
-            del attack["cost"]["seconds"]
-        columns = sidecar.read(report, path.parent)
-        found[path.parent.name] = content, {name: column.tolist() for name, column in columns.items()}
-    return found
-
-
-def written(folder):
-    return {path: path.stat().st_mtime_ns for path in folder.rglob("*") if path.is_file()}
+from .cells import results, written
 
 
 def test_every_cell_is_judged_each_checkpoint_trained_once_and_nothing_twice(write, command, tmp_path):
@@ -112,94 +85,6 @@ def test_a_bug_of_a_plugin_ends_with_its_traceback_after_everything_else(write, 
     assert "Traceback" in done.stderr
     status = command("suite", "status", suite, PYTHONPATH=str(tmp_path))
     assert "failed: standard × crash × digits × seed 0: RuntimeError: no idea" in status.stdout
-
-
-def _started(tmp_path, environment, *arguments):
-    return subprocess.Popen(
-        [sys.executable, "-m", "cwbench", "suite", "run", str(tmp_path / "suite.yaml"), *arguments],
-        cwd=tmp_path,
-        env=environment,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        start_new_session=True,
-    )
-
-
-def _wait_for(condition, process, seconds=200):
-    until = time.monotonic() + seconds
-    while not condition():
-        assert process.poll() is None, process.communicate()
-        assert time.monotonic() < until
-        time.sleep(0.02)
-
-
-LONG = {"attacks": ["fgsm", "pgd:steps=3", "tpgd:steps=2"], "run": {"limit": 40, "set": {"recipe.epochs": 3}}}
-
-
-@pytest.fixture(scope="module")
-def whole(tmp_path_factory):
-    """The results of a suite that nothing happened to."""
-    home = tmp_path_factory.mktemp("whole")
-    (home / "suite.yaml").write_text(yaml.safe_dump(FAST | LONG), encoding="utf-8")
-    with _started(home, os.environ | {"CWBENCH_CACHE": str(home / "cache"), "OMP_NUM_THREADS": "1"}) as process:
-        _, err = process.communicate(timeout=300)
-    assert process.returncode == 0, err
-    return results(home / "runs" / "cells")
-
-
-def test_a_killed_suite_goes_on_and_arrives_at_the_same_reports(whole, write, command, environment, tmp_path):
-    write(**LONG)
-    cells = tmp_path / "runs" / "cells"
-    with _started(tmp_path, environment) as process:
-        _wait_for(lambda: len(list(cells.glob("*/report.json"))) >= 2, process)
-        os.killpg(process.pid, signal.SIGKILL)
-    kept = written(cells)
-    finished = {path: stamp for path, stamp in kept.items() if (path.parent / "report.json") in kept}
-    assert 2 * 2 <= len(finished) < 6 * 2
-    done = command("suite", "run", tmp_path / "suite.yaml")
-    assert done.returncode == 0, done.stderr
-    assert "6 of 6 cells are finished" in done.stdout
-    assert results(cells) == whole
-    assert finished.items() <= written(cells).items()
-
-
-def test_a_lost_worker_costs_a_retry_and_no_cell(whole, write, environment, tmp_path):
-    write(**LONG)
-    with _started(tmp_path, environment, "--workers", "2") as process:
-        cells = tmp_path / "runs" / "cells"
-        _wait_for(lambda: list(cells.glob("*/report.json")), process)
-        workers = _workers(process.pid)
-        os.kill(workers[0], signal.SIGKILL)
-        out, err = process.communicate(timeout=250)
-    assert process.returncode == 0, err
-    assert "6 of 6 cells are finished" in out
-    assert results(tmp_path / "runs" / "cells") == whole
-
-
-def _workers(parent):
-    """Return the processes below one that load the workers' code."""
-    found = []
-    for place in Path("/proc").glob("[0-9]*"):
-        with suppress(OSError):  # it may end while it is looked at
-            above = int((place / "stat").read_text().rpartition(")")[2].split()[1])
-            if above == parent and b"spawn_main" in (place / "cmdline").read_bytes():
-                found.append(int(place.name))
-    return found
-
-
-def test_ctrl_c_ends_the_workers_and_the_same_command_goes_on(write, environment, command, tmp_path):
-    write(**LONG)
-    with _started(tmp_path, environment) as process:
-        _wait_for(lambda: list((tmp_path / "runs" / "cells").glob("*/report.json")), process)
-        workers = _workers(process.pid)
-        process.send_signal(signal.SIGINT)
-        _, err = process.communicate(timeout=60)
-    assert process.returncode == 130, err
-    assert "the same command goes on" in err
-    time.sleep(0.5)
-    assert workers
-    assert not any(Path(f"/proc/{pid}").exists() for pid in workers)
 
 
 @pytest.mark.parametrize(
