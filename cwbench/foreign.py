@@ -65,7 +65,7 @@ def read_weights(path: Path, part: str | None = None) -> Weights:
             "name one: --checkpoint FILE#ENTRY",
         )
     tensors, notes = found
-    tensors, chosen = _averaged(tensors)
+    tensors, chosen = (tensors, []) if part else _averaged(tensors)
     tensors, stripped = _without_prefixes(tensors)
     return Weights(tensors, (*notes, *chosen, *stripped), digest.of_file(path))
 

@@ -52,9 +52,10 @@ def main() -> None:
         _refuse(str(error))
     except _UsageError as error:
         message = error.format_message()
-        if "\n" in message:  # the help, where nothing was asked for
+        if type(error).__name__ == "NoArgsIsHelpError":  # nothing was asked for: its message is the help
             error.show()
             sys.exit(2)
+        message = " ".join(message.split())
         _refuse(f"{message.rstrip('.')} (see {error.ctx.command_path} --help)" if error.ctx else message)
     except typer.Abort:
         code = INTERRUPTED

@@ -98,7 +98,7 @@ def check(
         others = "".join(f"; {failure}" for failure in registry.failures)
         hint = f"{did_you_mean(name, known)}; `cwbench plugins` lists them"
         raise CwbenchError(f"no plugin is named {name!r}", hint + others)
-    if spec.fields and not named:
+    if spec.fields and not named and not failed:
         raise CwbenchError(f"{name} is a distribution and has no fields", "check its plugins one by one to set theirs")
     broken: list[str] = []
     for offer in found:

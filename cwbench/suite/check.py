@@ -1,7 +1,6 @@
 """Holding a suite against what is installed, before anything runs."""
 
 from collections.abc import Callable, Iterator, Mapping
-from functools import cache
 from typing import Any
 
 import torch
@@ -72,11 +71,15 @@ def _plugins(values: tuple[Any, ...]) -> Iterator[PluginSpec]:
         yield from value if isinstance(value, tuple) else (value,)
 
 
-@cache
 def _built(backbone: Backbone, shape: tuple[int, int]) -> None:
-    """Refuse a network for images that it cannot have, which only its making tells."""
+    """Refuse a network for images that it cannot have, which only its making tells; its bugs are left to its cells."""
     with torch.random.fork_rng(devices=[]):
-        backbone.build(channels=shape[0], size=shape[1])
+        try:
+            backbone.build(channels=shape[0], size=shape[1])
+        except CwbenchError:
+            raise
+        except Exception:  # noqa: BLE001 - somebody else's code raises anything
+            return
 
 
 def _misfit(cell: Cell, registry: Registry) -> CwbenchError | None:
