@@ -1,7 +1,7 @@
 """The run as it will be done: every name resolved, every unset field filled, every combination checked."""
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, TypeVar
@@ -231,6 +231,15 @@ def build(cls: type[P], spec: PluginSpec, kind: str) -> P:
             raise CwbenchError(f"{fields['']!r} in {str(spec)!r} is not field=value", "for example pgd:steps=50")
         fields[cls.bare] = fields.pop("")
     return validated(cls, fields, f"{kind} {spec.name}")
+
+
+def misnamed(kind: str, find: Callable[[str], type[Plugin]], specs: Iterable[PluginSpec]) -> Iterator[str]:
+    """Yield what is wrong with the names and fields of plugins of a kind, which ``find`` looks up."""
+    for spec in specs:
+        try:
+            build(find(spec.name), spec, kind)
+        except CwbenchError as error:
+            yield str(error)
 
 
 def filled(attack: Attack, default: Inner) -> Attack:

@@ -97,4 +97,4 @@ def require_sound_teacher(plan: Plan, test: Examples, team: Team = ALONE) -> Non
     checkpoint = team.from_leader(lambda: pulled(address(uri)))
     found = rebuilt(checkpoint, plan.registry, plan.device)
     if (found.classes, found.shape) == (plan.dataset.classes, plan.dataset.shape):
-        reproduced(checkpoint, found.model, plan.dataset, test, plan.device, f"teacher {uri}")
+        team.from_leader(lambda: reproduced(checkpoint, found.model, plan.dataset, test, plan.device, f"teacher {uri}"))

@@ -219,12 +219,13 @@ def read_config(path: Path, example: str = "defense: mart") -> dict[str, Any]:
     try:
         content = yaml.load(path.read_text(encoding="utf-8"), Loader=_UniqueKeys)  # noqa: S506 - a SafeLoader
     except OSError as error:
-        raise CwbenchError(f"cannot read {path}: {error.strerror}", "name a file of YAML") from None
+        raise CwbenchError(f"cannot read {path}: {error.strerror}", "name a file that can be read") from None
     except UnicodeDecodeError as error:
         raise CwbenchError(f"cannot read {path}: {error}", "save it as UTF-8") from None
     except yaml.MarkedYAMLError as error:
         line = f"line {error.problem_mark.line + 1}: " if error.problem_mark else ""
-        raise CwbenchError(f"{path} is not valid YAML: {line}{error.problem}", "mend that line") from None
+        told = ", ".join(part for part in (error.context, error.problem) if part)
+        raise CwbenchError(f"{path} is not valid YAML: {line}{told}", "mend it there") from None
     except yaml.YAMLError as error:
         raise CwbenchError(f"{path} is not valid YAML: {' '.join(str(error).split())}") from None
     if not isinstance(content, Mapping):

@@ -92,8 +92,10 @@ class Substitutes:
                 f"it must have these {self.classes} classes and images {'×'.join(map(str, self.shape))}",
             )
         if self.dataset and checkpoint.published:
-            test = data.open_split(self.dataset, "test", self.root)
-            reproduced(checkpoint, found.model, self.dataset, test, self.device, f"substitute {uri}")
+            dataset, test = self.dataset, data.open_split(self.dataset, "test", self.root)
+            self.team.from_leader(
+                lambda: reproduced(checkpoint, found.model, dataset, test, self.device, f"substitute {uri}")
+            )
         return Substitute(checkpoint.key, found.model)
 
 

@@ -34,7 +34,7 @@ def study(
     ] = None,
     data: Annotated[Path | None, typer.Option(help="The folder with the data; also CWBENCH_DATA.")] = None,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1, mps.")] = "auto",
-    precision: Annotated[str, typer.Option(help="auto, fp32, or bf16, as for cwbench run.")] = "auto",
+    precision: Annotated[str, typer.Option(help="fp32, bf16, or auto, as for cwbench run.")] = "fp32",
     workers: Annotated[int | None, typer.Option(min=1, max=4096, help="Local processes; one a CPU by default.")] = None,
     out: Annotated[str, typer.Option(help="The folder where cells and study are kept.")] = "runs",
 ) -> None:

@@ -85,12 +85,12 @@ def explained(error: Exception, at: Address, doing: str) -> Exception:
             JSONDecodeError,
             lambda: UnreachableError("what answers in its place, a proxy or a login page, sends no JSON"),
         ),
-        (OSError, lambda: _no_room(error, at)),
+        (OSError, lambda: _of_the_system(error, at)),
     ]
     return next((answer() for kind, answer in answers if isinstance(error, kind)), UnreachableError(_line(error)))
 
 
-def _no_room(error: Exception, at: Address) -> Exception:
+def _of_the_system(error: Exception, at: Address) -> Exception:
     sizes = re.search(r"should be of size (\d+) but has size (\d+)", str(error))
     if sizes:
         said, came = (f"{int(size):,}" for size in sizes.groups())

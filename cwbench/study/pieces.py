@@ -130,7 +130,7 @@ def _figure4(evidence: Evidence) -> list[Finding]:
 
 def _figure5(evidence: Evidence) -> list[Finding]:
     scale, test = evidence.scale, evidence.test(REFERENCE, "pgd")
-    judged = test.part(data.chosen_rows(test.labels, scale.limit))
+    looked_at = test.part(data.chosen_rows(test.labels, scale.limit))
     found: list[Finding] = []
     plan = evidence.plan(REFERENCE, "pgd", scale.seeds[0])
     for names in (scale.of(INSTANCE_WISE, others=True), scale.of(HYPERSPHERE)):
@@ -142,7 +142,7 @@ def _figure5(evidence: Evidence) -> list[Finding]:
             for name in names
         }
         found.append(
-            probability_variance(plan.dataset.name, plan.dataset.classes, networks, judged, robustness, plan.device)
+            probability_variance(plan.dataset.name, plan.dataset.classes, networks, looked_at, robustness, plan.device)
         )
     shown = {*scale.of(INSTANCE_WISE), *scale.of(HYPERSPHERE)}
     for pairs in PATHS:

@@ -59,12 +59,12 @@ def pieces_of(names: Sequence[str]) -> list[Piece]:
 
 
 def machine_of(
-    scale: Scale, registry: Registry, *, data: Path | None, device: str = "auto", precision: str = "auto"
+    scale: Scale, registry: Registry, *, data: Path | None, device: str = "auto", precision: str = "fp32"
 ) -> Machine:
     """Return where a study is done.
 
     Raises:
-        CwbenchError: the scale names what there is not.
+        CwbenchError: the scale names what there is not, or there is no such precision.
     """
     step = curve_step(scale, dataset_of(scale, registry))
     return validated(Machine, {"data": data, "device": device, "precision": precision, "every": step}, "the study")

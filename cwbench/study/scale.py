@@ -1,15 +1,15 @@
 """How large a study is done, and which runs it is made of."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, JsonValue, model_validator
 
 from cwbench import digest
-from cwbench.api import Dataset, Plugin
+from cwbench.api import Dataset
 from cwbench.errors import CwbenchError, did_you_mean
-from cwbench.plan import build, changed_recipe
+from cwbench.plan import build, changed_recipe, misnamed
 from cwbench.registry import Registry
 from cwbench.spec import PluginSpec, RunSpec
 
@@ -122,7 +122,8 @@ class Machine(BaseModel):
 
     data: Path | None = None
     device: str = "auto"
-    precision: Literal["auto", "fp32", "bf16"] = "auto"
+    precision: Literal["auto", "fp32", "bf16"] = "fp32"
+    """As in suites: what ``auto`` measures may come out otherwise in the next process, and is another cell."""
     every: int
     """After how many epochs a point of figure 1 is measured."""
 
@@ -134,14 +135,9 @@ def dataset_of(scale: Scale, registry: Registry) -> Dataset:
         CwbenchError: unknown names or fields.
     """
     problems = [
-        problem
-        for kind, find, specs in (
-            ("dataset", registry.dataset, (scale.dataset,)),
-            ("defense", registry.defense, scale.defenses or ()),
-            ("attack", registry.attack, scale.attacks or ()),
-        )
-        for spec in specs
-        if (problem := _misnamed(kind, find, spec))
+        *misnamed("dataset", registry.dataset, [scale.dataset]),
+        *misnamed("defense", registry.defense, scale.defenses or ()),
+        *misnamed("attack", registry.attack, scale.attacks or ()),
     ]
     if problems:
         raise CwbenchError("; ".join(problems), "nothing has been run")
@@ -151,15 +147,6 @@ def dataset_of(scale: Scale, registry: Registry) -> Dataset:
         raise CwbenchError(f"{dataset.name} has no recipe {name!r}", did_you_mean(name, dataset.recipes))
     changed_recipe(dataset.recipes[name], scale.set)
     return dataset
-
-
-def _misnamed(kind: str, find: Callable[[str], type[Plugin]], spec: PluginSpec) -> str | None:
-    """Return what is wrong with a plugin's name or fields."""
-    try:
-        build(find(spec.name), spec, kind)
-    except CwbenchError as error:
-        return str(error)
-    return None
 
 
 def curve_step(scale: Scale, dataset: Dataset) -> int:

@@ -9,7 +9,7 @@ from pydantic import ValidationError
 from cwbench.api import Backbone
 from cwbench.errors import CwbenchError, did_you_mean
 from cwbench.exact import Exact
-from cwbench.plan import build, make_plan, plan_judging
+from cwbench.plan import make_plan, misnamed, plan_judging
 from cwbench.registry import Registry
 from cwbench.spec import PluginSpec, validated
 from cwbench.suite.spec import Cell, SuiteSpec, cells_of, refuse, unmatched
@@ -23,7 +23,8 @@ def checked_cells(suite: SuiteSpec, registry: Registry) -> list[Cell]:
     """
     refuse(suite, [*_bad_names(suite, registry), *_bad_settings(suite, registry), *unmatched(suite)])
     cells = cells_of(suite)
-    refuse(suite, [f"{cell.name}: {error}" for cell in cells if (error := _misfit(cell, registry))])
+    networks: dict[str, CwbenchError | None] = {}
+    refuse(suite, [f"{cell.name}: {error}" for cell in cells if (error := _misfit(cell, registry, networks))])
     return cells
 
 
@@ -37,11 +38,7 @@ def _bad_names(suite: SuiteSpec, registry: Registry) -> Iterator[str]:
     }
     axes = suite.axes()
     for kind, find in finders.items():
-        for spec in _plugins(axes.get(kind, ())):
-            try:
-                build(find(spec.name), spec, kind.removesuffix("s"))
-            except CwbenchError as error:
-                yield str(error)
+        yield from misnamed(kind.removesuffix("s"), find, _plugins(axes.get(kind, ())))
 
 
 def _bad_settings(suite: SuiteSpec, registry: Registry) -> Iterator[str]:
@@ -61,9 +58,10 @@ def _bad_settings(suite: SuiteSpec, registry: Registry) -> Iterator[str]:
         if "backbone" in rule.set:
             try:
                 spec = validated(PluginSpec, rule.set["backbone"], "backbone")
-                build(registry.backbone(spec.name), spec, "backbone")
             except CwbenchError as error:
                 yield str(error)
+            else:
+                yield from misnamed("backbone", registry.backbone, [spec])
 
 
 def _plugins(values: tuple[Any, ...]) -> Iterator[PluginSpec]:
@@ -71,25 +69,29 @@ def _plugins(values: tuple[Any, ...]) -> Iterator[PluginSpec]:
         yield from value if isinstance(value, tuple) else (value,)
 
 
-def _built(backbone: Backbone, shape: tuple[int, int]) -> None:
-    """Refuse a network for images that it cannot have, which only its making tells; its bugs are left to its cells."""
+def _unfit(backbone: Backbone, shape: tuple[int, int]) -> CwbenchError | None:
+    """Return why a network cannot have images of a shape, which only its making tells; bugs are left to its cells."""
     with torch.random.fork_rng(devices=[]):
         try:
             backbone.build(channels=shape[0], size=shape[1])
-        except CwbenchError:
-            raise
+        except CwbenchError as error:
+            return error
         except Exception:  # noqa: BLE001 - somebody else's code raises anything
-            return
+            return None
+    return None
 
 
-def _misfit(cell: Cell, registry: Registry) -> CwbenchError | None:
-    """Return why the parts of a cell do not go together, or None."""
+def _misfit(cell: Cell, registry: Registry, networks: dict[str, CwbenchError | None]) -> CwbenchError | None:
+    """Return why the parts of a cell do not go together, or None; ``networks`` keeps which were made already."""
     try:
         if cell.spec.checkpoint:
             plan_judging(cell.spec, cell.spec.dataset, registry)
         else:
             plan = make_plan(cell.spec, registry)
-            _built(plan.backbone, plan.dataset.shape)
+            key = f"{plan.backbone.name} {plan.backbone.model_dump_json()} {plan.dataset.shape}"
+            if key not in networks:
+                networks[key] = _unfit(plan.backbone, plan.dataset.shape)
+            return networks[key]
     except CwbenchError as error:
         return error
     return None

@@ -267,10 +267,22 @@ def test_version_and_bare_command(cwbench):
     assert "Commands:" in "".join(cwbench()[1:])
 
 
-def test_unknown_options_are_a_usage_error(cwbench):
-    code, _, errors = cwbench("run", "--defence", "mart")
-    assert code == 2
-    assert "--defense" in errors
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        (["run", "--defence", "mart"], "--defense"),
+        (["study"], "Missing argument 'NAME...' (see cwbench study --help)"),
+        (["study", "figure1", "--limit", "0"], "'--limit'"),
+        (["nonsense"], "No such command 'nonsense' (see cwbench --help)"),
+        (["plugins", "new", "mine"], "Missing option '--kind'. Choose from: attack, defense, dataset, backbone"),
+        (["plugins", "new", "mine", "--kind", "thing"], "'thing' is not one of"),
+    ],
+)
+def test_a_usage_error_is_one_line(cwbench, arguments, told):
+    code, printed, errors = cwbench(*arguments)
+    assert (code, printed, errors.count("\n")) == (2, "", 1)
+    assert errors.startswith("cwbench: ")
+    assert told in errors
 
 
 HELP = (

@@ -142,3 +142,13 @@ def test_reports_that_do_not_belong_together_are_refused(report, made):
 @pytest.mark.parametrize("find", [robustness_intervals, confusion_blocks])
 def test_figures_are_drawn(find, report):
     assert find([report], "pgd").figure().axes
+
+
+def test_defenses_are_compared_each_under_the_attack_that_is_hardest_on_it(report, made):
+    """Not under the weakest attack, which would be the best of all rows: other's 70 % under PGD."""
+    other = made({"clean": CLEAN, "pgd": [[9, 1, 0, 0], [0, 20, 0, 0], [0, 0, 7, 3], [1, 0, 0, 9]], "tpgd": TPGD})
+    rows = {("madry", "pgd"): [report], ("other", "pgd"): [other], ("other", "tpgd"): [other]}
+    found = class_table(rows)
+    rows = [row.model_copy(update={"subject": name}) for row, (name, _) in zip(found.rows, rows, strict=True)]
+    told = found.model_copy(update={"rows": rows}).summary()
+    assert told.endswith("leaves least of its worst class, madry keeps most: 50.0 % (pgd).")

@@ -11,6 +11,7 @@ import pytest
 from cwbench.checkpoints import Store
 from cwbench.study.pieces import PIECES
 from cwbench.study.record import read_record, schema
+from cwbench.study.render import write
 from tests import command_line
 
 SHORT = ["--set", "recipe.epochs=2", "--limit", "60", "--defenses", "madry,mart,he-lis", "--attacks", "fgsm,transfer"]
@@ -130,7 +131,7 @@ BAD = {
     "no test image of that number": (["figure5", "--example", "9999"], "there is no test image 9999"),
     "several unknown names": (
         ["table2", "--defenses", "nope,madrid", "--attacks", "pgdx"],
-        "no attack is named 'pgdx'",
+        ["no defense is named 'nope'", "no defense is named 'madrid'", "no attack is named 'pgdx'"],
     ),
     "no name at all": (["table2", "--defenses", ","], "the study: defenses"),
     "an attack twice": (["table2", "--attacks", "pgd,pgd"], "attacks holds one of them twice"),
@@ -152,7 +153,8 @@ def test_what_cannot_be_done_gets_one_line(name, command, done):
     scale = [] if {"--defenses", "--dataset", "--attacks"} & set(arguments) else SHORT
     found = command(*arguments, *scale)
     assert found.returncode == 2, found.stdout
-    assert complaint in found.stderr.splitlines()[-1]
+    for part in [complaint] if isinstance(complaint, str) else complaint:
+        assert part in found.stderr.splitlines()[-1]
     assert "Traceback" not in found.stderr
 
 
@@ -166,6 +168,14 @@ def test_a_defense_may_have_fields_and_still_be_the_studys(command, done):
 def test_a_network_that_figure_5_asks_for_needs_no_other_in_the_study(command, done):
     found = command("figure5", *SHORT[:4], "--defenses", "mart")
     assert found.returncode == 0, found.stderr
+
+
+def test_warnings_are_told_on_the_page_and_in_the_markdown(folder, tmp_path):
+    record = read_record(folder / "table2.json").model_copy(update={"warnings": ["madry, seed 0: a <b> is odd"]})
+    write([record], tmp_path, [])
+    assert "Warning: madry, seed 0: a" in (tmp_path / "study.md").read_text()
+    assert "<li>Warning: madry, seed 0: a &lt;b&gt; is odd</li>" in (tmp_path / "index.html").read_text()
+    assert read_record(tmp_path / "table2.json") == record
 
 
 def test_superclasses_may_be_given(command, folder):

@@ -63,6 +63,21 @@ def test_rules_set_fields_of_some_cells_and_leave_others_out():
     }
 
 
+def test_cells_attack_in_fp32_unless_the_file_says_otherwise():
+    """What ``auto`` measures comes out differently from one process to the next, and reports must not."""
+    assert {cell.spec.precision for cell in cells_of(suite())} == {"fp32"}
+    assert {cell.spec.precision for cell in cells_of(suite(run={"precision": "auto"}))} == {"auto"}
+
+
+def test_networks_that_cannot_have_the_images_are_refused_and_those_that_can_are_not():
+    with pytest.raises(CwbenchError) as raised:
+        checked(backbones=["mnist-cnn", "digits-cnn"], seeds=[0, 1])
+    message = str(raised.value)
+    for seed in (0, 1):
+        assert f"mnist-cnn × seed {seed}: backbone mnist-cnn needs images of at least 16×16, not 8×8" in message
+    assert "digits-cnn ×" not in message
+
+
 def test_all_unknown_names_are_listed_at_once():
     with pytest.raises(CwbenchError) as caught:
         checked(defenses=["mraty", "madry:z=1", "trades"], attacks=["pgdd", "cw"], datasets=["digitz"])
