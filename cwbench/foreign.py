@@ -220,7 +220,8 @@ def _found(content: Any, part: str | None, path: Path, depth: int = 0) -> tuple[
     if part is not None:
         first, _, rest = part.partition(".")
         if part not in entries and rest and isinstance(entries.get(first), Mapping):
-            return _found(entries[first], rest, path, depth + 1)
+            below = _found(entries[first], rest, path, depth + 1)
+            return below and (below[0], [f"weights are its entry {part}", *below[1][1:]])
         if part not in entries:
             raise CwbenchError(f"{path} has no entry {part!r}", did_you_mean(part, entries))
         inside = entries[part] if isinstance(entries[part], Mapping) else {}
@@ -228,7 +229,7 @@ def _found(content: Any, part: str | None, path: Path, depth: int = 0) -> tuple[
         if chosen is None:
             names = _shown(sorted(map(str, inside))) or "nothing"
             raise CwbenchError(f"the entry {part!r} of {path} holds no weights", f"FILE#{part}.NAME, of: {names}")
-        return chosen[0], [f"weights are its entry {part}"]
+        return chosen[0], [f"weights are its entry {part}", *chosen[1]]
     nested = [name for name in (*AVERAGED, *NESTED) if isinstance(entries.get(name), Mapping)]
     for name in nested:
         inside = _found(entries[name], None, path, depth + 1)

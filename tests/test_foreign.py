@@ -335,7 +335,21 @@ def test_an_entry_may_lie_inside_another(model, tmp_path):
         loaded(path, DigitsCNN(), "run")
     found, notes = loaded(path, DigitsCNN(), "run.student")
     assert same(found, model, 1, 8, 8)
-    assert "weights are its entry student" in notes
+    assert "weights are its entry run.student" in notes
+
+
+def test_what_was_chosen_inside_a_named_entry_is_told_and_a_named_entry_chooses(model, tmp_path):
+    weights = model.state_dict()
+    other = {name: 2 * tensor for name, tensor in weights.items()}
+    torch.save({"run": {"state_dict": other, "state_dict_ema": weights}}, tmp_path / "net.pt")
+    found, notes = loaded(tmp_path / "net.pt", DigitsCNN(), "run")
+    assert same(found, model, 1, 8, 8)
+    assert notes[:2] == (
+        "weights are its entry run",
+        "averaged weights, its entry state_dict_ema, and state_dict beside it was not used",
+    )
+    found, _ = loaded(tmp_path / "net.pt", DigitsCNN(), "run.state_dict")
+    assert not same(found, model, 1, 8, 8)
 
 
 def test_of_two_entries_the_error_names_the_one_that_was_not_used(model, tmp_path):

@@ -7,8 +7,13 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from pydantic import JsonValue
+
     from cwbench.api import Plugin
     from cwbench.errors import CwbenchError
+    from cwbench.plugins import Offer
 
 app = typer.Typer(help="Show which plugins are loaded and which could not be, check one, begin a new one.")
 
@@ -73,7 +78,7 @@ def check(
 ) -> None:
     """Check that a plugin keeps the rules of cwbench.api, and say in words where it does not."""
     from cwbench.errors import CwbenchError, did_you_mean
-    from cwbench.plan import build, data_root
+    from cwbench.plan import data_root
     from cwbench.plugins import KINDS
     from cwbench.registry import installed
     from cwbench.spec import PluginSpec, validated
@@ -110,15 +115,10 @@ def check(
                 raise CwbenchError(f"{subject}: it cannot be checked by its name alone", advice)
             typer.echo(f"{subject}: not checked, {advice}")
             continue
-        made = build(offer.cls, spec, offer.kind)
-        absent = _missing_data(made, data_root(data))
+        problem, absent = _checked(offer, spec.fields, data_root(data))
         if absent and named:
-            raise CwbenchError(f"{subject}: not checked: {absent.message}", absent.hint)
-        if absent:
-            typer.echo(f"{subject}: not checked: {absent}")
-            continue
-        problem = _problem(made, data_root(data))
-        typer.echo(f"{subject}: {problem or 'keeps the contract'}")
+            raise CwbenchError(f"{subject}: not checked whole: {absent.message}", absent.hint)
+        typer.echo(f"{subject}: {problem or (f'not checked whole: {absent}' if absent else 'keeps the contract')}")
         broken += [f"{offer.kind} {problem}"] if problem else []
     for hook in hooks:
         typer.echo(f"hook {hook}: its name and arguments are right")
@@ -128,38 +128,48 @@ def check(
         raise CwbenchError("; ".join(broken), "docs/plugins.md has the rules")
 
 
+def _checked(
+    offer: "Offer", fields: "Mapping[str, JsonValue]", root: Path | None
+) -> "tuple[str | None, CwbenchError | None]":
+    """Return which rule of the contract a plugin breaks, and why the data of a dataset cannot be loaded; None if not.
+
+    Raises:
+        CwbenchError: fields that were given are none of the plugin's.
+    """
+    from cwbench.errors import CwbenchError
+    from cwbench.plan import build
+    from cwbench.plugins import one_line
+    from cwbench.spec import PluginSpec
+    from cwbench.testing import ContractError
+    from cwbench.testing import check as check_contract
+
+    absent = None
+    try:
+        plugin = build(offer.cls, PluginSpec(name=offer.cls.name, fields=dict(fields)), offer.kind)
+        absent = _missing_data(plugin, root)
+        check_contract(plugin, root=root, load=absent is None)
+    except ContractError as error:
+        return str(error), None
+    except CwbenchError as error:
+        if fields and not absent:
+            raise
+        return (None, absent) if absent else (f"{offer.cls.name}: {error}", None)
+    except Exception as error:  # noqa: BLE001 - somebody else's code raises anything
+        import traceback
+
+        place = traceback.extract_tb(error.__traceback__)[-1]
+        return f"{offer.cls.name}: it raised {one_line(error)} ({Path(place.filename).name}:{place.lineno})", None
+    return None, absent
+
+
 def _missing_data(plugin: "Plugin", root: Path | None) -> "CwbenchError | None":
     """Return why a dataset cannot be loaded here, which is no fault of its plugin."""
     from cwbench.api import Dataset
     from cwbench.errors import CwbenchError
 
-    if not isinstance(plugin, Dataset):
-        return None
-    try:
-        plugin.load("test", root)
-    except CwbenchError as error:
-        return error
-    except Exception:  # noqa: BLE001 - a bug of the plugin, which its check tells
-        return None
-    return None
-
-
-def _problem(plugin: "Plugin", root: Path | None) -> str | None:
-    """Return which rule of the contract a plugin breaks; None if it keeps all."""
-    from cwbench.errors import CwbenchError
-    from cwbench.plugins import one_line
-    from cwbench.testing import ContractError
-    from cwbench.testing import check as check_contract
-
-    try:
-        check_contract(plugin, root=root)
-    except ContractError as error:
-        return str(error)
-    except CwbenchError as error:
-        return f"{plugin.name}: {error}"
-    except Exception as error:  # noqa: BLE001 - somebody else's code raises anything
-        import traceback
-
-        place = traceback.extract_tb(error.__traceback__)[-1]
-        return f"{plugin.name}: it raised {one_line(error)} ({Path(place.filename).name}:{place.lineno})"
+    if isinstance(plugin, Dataset):
+        try:
+            plugin.load("test", root)
+        except CwbenchError as error:
+            return error
     return None

@@ -352,7 +352,7 @@ def test_progress_goes_to_a_terminal_alone(tmp_path):
         ("timm:nobodys", 2, "timm has no model 'nobodys'"),
         ("pgd:stepz=3", 2, "attack pgd has no field 'stepz' (did you mean steps"),
         ("pgd:steps", 2, "is not field=value"),
-        ("folder:path=nowhere", 2, "not checked: there is no folder nowhere"),
+        ("folder:path=nowhere", 2, "not checked whole: there is no folder nowhere"),
         ("cwbench:steps=3", 2, "cwbench is a distribution and has no fields"),
         ("nobody", 2, "no plugin is named 'nobody'"),
     ],
