@@ -9,8 +9,13 @@ import jsonschema
 import pytest
 
 from cwbench.cli import main
+from cwbench.cli.plugins import _checked
+from cwbench.datasets.digits import Digits
+from cwbench.errors import CwbenchError
+from cwbench.plugins import Offer, Origin
 from cwbench.report import read_report, schema
 
+HERE = Origin("here", "here", "1")
 QUICK = ["--set", "recipe.epochs=2", "--limit", "30"]
 
 
@@ -361,3 +366,37 @@ def test_a_plugin_is_checked_with_the_fields_that_it_is_given(cwbench, plugin, c
     found, printed, errors = cwbench("plugins", "check", plugin)
     assert (found, errors.count("\n")) == (code, 1 if code else 0)
     assert told in (errors if code else printed)
+
+
+class Elsewhere(Digits):
+    """A dataset whose data are on another machine."""
+
+    name = "elsewhere"
+
+    def load(self, split, root):
+        raise CwbenchError("elsewhere is not here", "fetch it")
+
+
+class Doubled(Elsewhere):
+    name = "doubled"
+    classes = ("a",) * 10
+
+
+class Stillborn(Digits):
+    name = "stillborn"
+
+    def model_post_init(self, context):
+        raise ZeroDivisionError("no idea")
+
+
+def test_a_dataset_without_its_data_is_held_to_the_rules_that_need_none():
+    problem, absent = _checked(Offer("dataset", Elsewhere, HERE), {}, None)
+    assert (problem, str(absent)) == (None, "elsewhere is not here (fetch it)")
+    problem, absent = _checked(Offer("dataset", Doubled, HERE), {}, None)
+    assert problem.startswith("doubled: ")
+    assert absent is None
+
+
+def test_a_plugin_that_cannot_be_made_is_told_with_the_place():
+    problem, _ = _checked(Offer("dataset", Stillborn, HERE), {}, None)
+    assert problem.startswith("stillborn: it raised ZeroDivisionError: no idea (test_cli.py:")
