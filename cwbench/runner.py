@@ -82,7 +82,7 @@ def _trained(
     job, curves = training_of(plan, test, team)
     if spec.resume:
         require_same(job, store, spec.resume)
-    if team.from_leader(lambda: store.find(job.digest) is None):  # one asks, so that all go the same way
+    if not team.from_leader(lambda: store.holds(job.digest)):  # one asks, so that all go the same way
         require_sound_teacher(plan, test, team)
         if team.leads:
             require_writable(store.root, 8 * _weights_size(job))
