@@ -15,12 +15,12 @@ import time
 import torch
 from torch import Tensor, nn
 
-from cwbench.api import Examples
+from cwbench.api import Examples, make_threat
 from cwbench.attacks.pgd import PGD
-from cwbench.evaluation import Settings, evaluate
+from cwbench.evaluation.harness import evaluate
+from cwbench.evaluation.outcomes import Settings
 from cwbench.plan import PlannedAttack
-from cwbench.summarise import confusion
-from cwbench.threat import make_threat
+from cwbench.report.counts import confusion
 
 ROWS = [(1000, 10), (2000, 10), (5000, 10), (10_000, 10), (2000, 100), (2000, 1000)]
 

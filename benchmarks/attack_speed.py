@@ -23,19 +23,25 @@ import torch
 from subjects import RECIPES, images, subject
 from torch import Tensor, nn
 
-from cwbench.allocator import keep_freed_memory
-from cwbench.api import Attack, Budget, TensorExamples
-from cwbench.ascent import value_and_gradient
+from cwbench.api import (
+    Attack,
+    Budget,
+    ExampleStreams,
+    TensorExamples,
+    evaluating,
+    frozen,
+    make_threat,
+    value_and_gradient,
+)
 from cwbench.attacks.autoattack import AutoAttack
 from cwbench.attacks.nattack import NAttack
 from cwbench.attacks.pgd import PGD
-from cwbench.evaluation import Settings, evaluate
-from cwbench.model import evaluating, frozen
-from cwbench.observed import Observed
+from cwbench.evaluation.counted_model import CountedModel
+from cwbench.evaluation.harness import evaluate
+from cwbench.evaluation.outcomes import Settings
+from cwbench.evaluation.search_copy import prepare
+from cwbench.internal.malloc import keep_freed_memory
 from cwbench.plan import PlannedAttack
-from cwbench.prepare import prepare
-from cwbench.randomness import ExampleStreams
-from cwbench.threat import make_threat
 
 STEPS, RELATIVE_STEP = 20, 0.25  # of eps
 Tool = Callable[[nn.Module, Tensor, Tensor], float]
@@ -222,7 +228,7 @@ def arithmetic(model: nn.Module, x: Tensor, y: Tensor, eps: float, batch: int, r
                     value_and_gradient(network, lambda z, rows: z.amax(1), x[:batch], torch.arange(batch))
                 rates[name].append(STEPS * batch / (time.perf_counter() - began))
             began = time.perf_counter()
-            attack.perturb(Observed(search), x, y, threat=threat, streams=streams, budget=Budget(batch))
+            attack.perturb(CountedModel(search), x, y, threat=threat, streams=streams, budget=Budget(batch))
             rates["attack"].append(STEPS * len(x) / (time.perf_counter() - began))
     base = statistics.median(rates["bare, the prepared copy"])
     for name, found in rates.items():

@@ -10,8 +10,8 @@ from itertools import combinations
 from pathlib import Path
 
 import cwbench
-from cwbench import sidecar
-from cwbench.allocator import keep_freed_memory
+from cwbench.internal.malloc import keep_freed_memory
+from cwbench.report.predictions import column, read_predictions
 
 SIZES = (1, 7, 256)
 
@@ -29,8 +29,8 @@ def main() -> None:
         with tempfile.TemporaryDirectory() as folder:
             report = cwbench.run(**options, batch_size=size, out=folder)
             (path,) = Path(folder).glob("*/report.json")
-            columns[size] = sidecar.read(report, path.parent)
-    for label in ["clean", *map(sidecar.column, report.labels())]:
+            columns[size] = read_predictions(report, path.parent)
+    for label in ["clean", *map(column, report.labels())]:
         for a, b in combinations(SIZES, 2):
             right = [columns[size][label] == columns[size]["labels"] for size in (a, b)]
             differing = int((right[0] != right[1]).sum())

@@ -14,8 +14,8 @@ import time
 from pathlib import Path
 
 from benchmarks.generated import as_text, drawn
-from cwbench.leaderboard.place import Place
-from cwbench.report import read_report
+from cwbench.leaderboard.layout import Place
+from cwbench.report.report import read_report
 
 PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
 

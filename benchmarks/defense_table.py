@@ -15,7 +15,7 @@ import time
 
 from tabulate import tabulate
 
-from cwbench.report import Report
+from cwbench.report.report import Report
 
 DEFENSES = ["standard", "madry", "trades", "mart", "rst", "he", "he-lis", "he-cmp", "fast"]
 ATTACKS = ["pgd", "tpgd"]

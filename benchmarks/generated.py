@@ -7,10 +7,11 @@ from typing import Any
 
 import numpy as np
 
-from cwbench import digest, sidecar
-from cwbench.records import Condition, Figures, WorstCase
-from cwbench.report import Report
-from cwbench.summarise import confusion, standing
+from cwbench.internal import digest
+from cwbench.report.counts import confusion, right_under
+from cwbench.report.predictions import PREDICTIONS, column, encode_predictions
+from cwbench.report.records import Condition, Figures, WorstCase
+from cwbench.report.report import Report
 
 STRENGTH = 0.3
 """The largest share of a class that an attack breaks."""
@@ -28,18 +29,18 @@ def drawn(template: Report, number: int, **changes: Any) -> tuple[Report, bytes]
     columns: dict[str, Any] = {"ids": np.arange(n), "labels": labels}
     columns["clean"] = _moved(labels, labels, rng.uniform(0, 0.1, k), k, rng)
     for attack in template.attacks:
-        name = sidecar.column(attack.label)
+        name = column(attack.label)
         columns[name] = _moved(columns["clean"], labels, rng.uniform(0, STRENGTH, k), k, rng)
-    content, predictions = sidecar.encode(columns)
+    content, predictions = encode_predictions(columns)
     clean = Condition.of(confusion(labels, columns["clean"], k), data)
     right = clean.figures.overall.correct
-    worst = standing(labels, [columns[name] for name in columns if name not in ("ids", "labels")], k)
+    worst = right_under(labels, [columns[name] for name in columns if name not in ("ids", "labels")], k)
     fields: dict[str, Any] = {
         "subject": f"defense-{number:05d}",
         "clean": clean,
         "attacks": [
             attack.model_copy(
-                update=dict(Condition.of(confusion(labels, columns[sidecar.column(attack.label)], k), data))
+                update=dict(Condition.of(confusion(labels, columns[column(attack.label)], k), data))
                 | {"cost": attack.cost.model_copy(update={"examples": right}), "eps_curve": None}
             )
             for attack in template.attacks
@@ -70,7 +71,7 @@ def as_text(report: Report) -> str:
 def write(report: Report, predictions: bytes, folder: Path) -> Path:
     """Write a report and its predictions into a new folder, as a run does."""
     folder.mkdir(parents=True)
-    (folder / sidecar.FILE).write_bytes(predictions)
+    (folder / PREDICTIONS).write_bytes(predictions)
     (folder / "report.json").write_text(as_text(report), encoding="utf-8")
     return folder / "report.json"
 

@@ -15,8 +15,8 @@ from playwright.sync_api import Page, sync_playwright
 
 from benchmarks.generated import as_text, drawn
 from cwbench.leaderboard.build import build
-from cwbench.leaderboard.place import PAGE, Place
-from cwbench.report import read_report
+from cwbench.leaderboard.layout import PAGE, Place
+from cwbench.report.report import read_report
 
 FRAME = "() => new Promise(done => requestAnimationFrame(() => setTimeout(done)))"
 CLICK = """async (selector) => {

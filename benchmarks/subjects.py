@@ -17,8 +17,8 @@ import torch.nn.functional as F
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
+from cwbench.api import Classifier
 from cwbench.backbones.mnist_cnn import MnistCNN
-from cwbench.model import Classifier
 
 
 @dataclass(frozen=True)

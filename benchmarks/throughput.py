@@ -13,9 +13,9 @@ from itertools import product
 
 import torch
 
-from cwbench.allocator import keep_freed_memory
+from cwbench.api import frozen
 from cwbench.backbones.mnist_cnn import MnistCNN
-from cwbench.model import frozen
+from cwbench.internal.malloc import keep_freed_memory
 
 BATCH, SECONDS, ROUNDS = 256, 2.0, 5
 VARIANTS = list(product(("default", "kept"), ("contiguous", "channels_last")))

@@ -18,16 +18,25 @@ from unittest.mock import patch
 import torch
 
 from benchmarks import plain_loops
-from cwbench.allocator import keep_freed_memory
-from cwbench.api import ByteExamples, Dataset, TrainingSet
-from cwbench.checkpoints import Store
+from cwbench.api import (
+    SGD,
+    ByteExamples,
+    CropFlip,
+    Dataset,
+    Inner,
+    Linf,
+    MultiStep,
+    Recipe,
+    TrainingSet,
+    adversarial_defense,
+)
+from cwbench.checkpoints.store import Store
 from cwbench.datasets.cifar10 import CIFAR10
 from cwbench.datasets.mnist import MNIST
-from cwbench.defenses import adversarial, fast
-from cwbench.parallel import ALONE
-from cwbench.recipe import SGD, CropFlip, Inner, MultiStep, Recipe
-from cwbench.registry import installed
-from cwbench.threat import Linf
+from cwbench.defenses import fast
+from cwbench.internal.distributed import ALONE
+from cwbench.internal.malloc import keep_freed_memory
+from cwbench.plugins.registry import installed
 from cwbench.training.fit import Training
 from cwbench.training.job import Job
 
@@ -77,7 +86,7 @@ def seconds(work: object) -> float:
 
 def inner_share(training: Training) -> float:
     """Return the share of an epoch that the inner maximisation takes."""
-    spent, real = [0.0], adversarial.ascend
+    spent, real = [0.0], adversarial_defense.ascend
 
     def timed(*args: object, **options: object) -> torch.Tensor:
         began = time.perf_counter()

@@ -8,7 +8,7 @@ Bias and root mean square error in points, over draws from class accuracies that
 import numpy as np
 from tabulate import tabulate
 
-from cwbench.classwise import combined, corrected_minimum
+from cwbench.report.worst_class import combined, corrected_minimum
 
 SIZES = [(10, 90), (10, 1000), (100, 100), (1000, 50)]
 

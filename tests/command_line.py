@@ -21,8 +21,8 @@ LOADED = [
     "sklearn.datasets",
     "scipy.stats",
     "matplotlib.figure",
-    "cwbench.evaluation",
-    "cwbench.findings.homing",
+    "cwbench.evaluation.harness",
+    "cwbench.study.findings.homing",
 ]
 """None of them loads huggingface_hub, which reads its variables once."""
 

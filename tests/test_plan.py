@@ -2,9 +2,9 @@ import pytest
 import torch
 
 from cwbench.datasets.digits import Digits
-from cwbench.errors import CwbenchError
+from cwbench.internal.errors import CwbenchError
 from cwbench.plan import changed_recipe, choose_device, data_root, make_plan
-from cwbench.registry import installed
+from cwbench.plugins.registry import installed
 from cwbench.spec import RunSpec
 
 

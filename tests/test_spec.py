@@ -4,8 +4,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cwbench.errors import CwbenchError
-from cwbench.spec import PluginSpec, RunSpec, read_config, validated
+from cwbench.internal.errors import CwbenchError
+from cwbench.internal.validation import validated
+from cwbench.plugins.naming import PluginSpec
+from cwbench.spec import RunSpec, read_config
 
 names = st.from_regex(r"[a-z][a-z0-9-]{0,8}", fullmatch=True)
 scalars = st.one_of(

@@ -6,13 +6,8 @@ import torch.nn.functional as F
 from pydantic import Field
 from torch import Tensor
 
-from cwbench.api import Access, Attack, Budget
-from cwbench.ascent import MOST_STEPS
-from cwbench.attacks.attempts import Tick, attempts, misclassified
-from cwbench.attacks.auto_ascent import auto_ascend
-from cwbench.model import Model
-from cwbench.randomness import ExampleStreams
-from cwbench.threat import Threat
+from cwbench.api import MOST_STEPS, Access, Attack, Budget, ExampleStreams, Model, Threat, Tick, attempts, misclassified
+from cwbench.attacks.auto_pgd import auto_ascend
 
 
 @final
@@ -26,6 +21,7 @@ class APGDCE(Attack):
     reference = "Croce & Hein 2020, Reliable Evaluation of Adversarial Robustness with an Ensemble of Attacks, ICML"
     access = Access.WHITE_BOX
     pooled = True
+    effort = ("steps", "restarts")
 
     steps: Annotated[int, Field(ge=1, le=MOST_STEPS)] = 100
     """Ascent steps of each restart."""

@@ -5,13 +5,20 @@ from typing import Annotated, final
 from pydantic import Field
 from torch import Tensor
 
-from cwbench.api import Access, Attack, Budget
-from cwbench.ascent import MOST_STEPS
-from cwbench.attacks.attempts import Tick, attempts, likeliest, misclassified
-from cwbench.attacks.auto_ascent import auto_ascend
-from cwbench.model import Model
-from cwbench.randomness import ExampleStreams
-from cwbench.threat import Threat
+from cwbench.api import (
+    MOST_STEPS,
+    Access,
+    Attack,
+    Budget,
+    ExampleStreams,
+    Model,
+    Threat,
+    Tick,
+    attempts,
+    likeliest,
+    misclassified,
+)
+from cwbench.attacks.auto_pgd import auto_ascend
 
 TINY = 1e-12  # keeps logits that are all equal from dividing by zero
 
@@ -40,6 +47,7 @@ class APGDT(Attack):
     reference = "Croce & Hein 2020, Reliable Evaluation of Adversarial Robustness with an Ensemble of Attacks, ICML"
     access = Access.WHITE_BOX
     pooled = True
+    effort = ("steps", "targets")
 
     steps: Annotated[int, Field(ge=1, le=MOST_STEPS)] = 100
     """Ascent steps towards each target."""

@@ -6,16 +6,11 @@ from typing import Annotated, final
 from pydantic import Field
 from torch import Tensor
 
-from cwbench.api import Access, Attack, Budget
-from cwbench.ascent import MOST_STEPS
+from cwbench.api import MOST_STEPS, Access, Attack, Budget, ExampleStreams, Model, Threat, Tick, attempts
 from cwbench.attacks.apgd_ce import APGDCE
 from cwbench.attacks.apgd_t import APGDT
-from cwbench.attacks.attempts import Tick, attempts
 from cwbench.attacks.fab_t import FABT
 from cwbench.attacks.square import Square
-from cwbench.model import Model
-from cwbench.randomness import ExampleStreams
-from cwbench.threat import Threat
 
 
 @final
@@ -26,6 +21,7 @@ class AutoAttack(Attack):
     reference = "Croce & Hein 2020, Reliable Evaluation of Adversarial Robustness with an Ensemble of Attacks, ICML"
     access = Access.WHITE_BOX
     pooled = True
+    effort = ("steps", "targets", "queries")
     needs_images = True
 
     steps: Annotated[int, Field(ge=1, le=MOST_STEPS)] = 100

@@ -5,14 +5,9 @@ from typing import Annotated, final
 from pydantic import Field
 from torch import Tensor
 
-from cwbench.api import Access, Attack, Budget
-from cwbench.ascent import MOST_STEPS
+from cwbench.api import MOST_STEPS, Access, Attack, Budget, ExampleStreams, Model, Threat, drive
 from cwbench.attacks.cw_search import Search
-from cwbench.exact import Number
-from cwbench.model import Model
-from cwbench.randomness import ExampleStreams
-from cwbench.slots import drive
-from cwbench.threat import Threat
+from cwbench.internal.exact_number import Number
 
 
 @final
@@ -30,6 +25,7 @@ class CW(Attack):
     reference = "Carlini & Wagner 2017, Towards Evaluating the Robustness of Neural Networks, IEEE S&P"
     access = Access.WHITE_BOX
     pooled = True
+    effort = ("iterations", "searches")
     minimal = True
     norms = ("Linf",)
 

@@ -4,8 +4,8 @@ from typing import final
 
 from torch import Tensor
 
+from cwbench.api import ProjectedAttack
 from cwbench.attacks.margin import margin
-from cwbench.attacks.projected import ProjectedAttack
 
 
 @final

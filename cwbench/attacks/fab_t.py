@@ -1,22 +1,43 @@
 """The fast adaptive boundary attack, one target class after the other."""
 
+from dataclasses import dataclass
 from typing import Annotated, final
 
 import torch
 from pydantic import Field
 from torch import Tensor
 
-from cwbench.api import Access, Attack, Budget
-from cwbench.ascent import MOST_STEPS, columns, value_and_gradient
-from cwbench.attacks.attempts import Tick, attempts, likeliest, misclassified
-from cwbench.model import Model
-from cwbench.randomness import ExampleStreams
-from cwbench.slots import State, drive
-from cwbench.threat import Threat
+from cwbench.api import (
+    MOST_STEPS,
+    Access,
+    Attack,
+    Budget,
+    ExampleStreams,
+    Model,
+    SlotState,
+    Threat,
+    Tick,
+    attempts,
+    columns,
+    drive,
+    likeliest,
+    misclassified,
+    value_and_gradient,
+)
 
 MOST_BIAS = 0.1  # α_max of the paper
 OVERSHOOT = 1.05  # η
 BACKWARD = 0.9  # β
+
+
+@dataclass
+class _Search(SlotState):
+    """Where each example stands."""
+
+    origin: Tensor
+    iterate: Tensor
+    age: Tensor
+    """Steps taken, (n,)."""
 
 
 @final
@@ -33,6 +54,7 @@ class FABT(Attack):
     reference = "Croce & Hein 2020, Minimally Distorted Adversarial Examples with a Fast Adaptive Boundary Attack, ICML"
     access = Access.WHITE_BOX
     pooled = True
+    effort = ("steps", "targets")
 
     steps: Annotated[int, Field(ge=1, le=MOST_STEPS)] = 100
     """Steps towards each target."""
@@ -59,11 +81,11 @@ class FABT(Attack):
         def preference(logits: Tensor, rows: Tensor) -> Tensor:
             return (logits.gather(1, y[rows, None]) - logits.gather(1, target[rows, None])).squeeze(1)
 
-        def begin(rows: Tensor) -> State:
-            return {"origin": x[rows], "iterate": x[rows], "claim": x[rows], "age": torch.zeros_like(rows)}
+        def begin(rows: Tensor) -> _Search:
+            return _Search(x[rows], origin=x[rows], iterate=x[rows], age=torch.zeros_like(rows))
 
-        def step(state: State, rows: Tensor) -> tuple[Tensor, Tensor]:
-            here, origin = state["iterate"], state["origin"]
+        def step(state: _Search, rows: Tensor) -> tuple[Tensor, Tensor]:
+            here, origin = state.iterate, state.origin
             _, value, gradient = value_and_gradient(model, preference, here, rows)
             value = value.to(x.dtype)  # a model may compute in more precision than its images have
             at_origin = value + (gradient * (origin - here)).flatten(1).sum(1)
@@ -76,13 +98,13 @@ class FABT(Attack):
             reached = ((1 - bias) * (here + OVERSHOOT * near) + bias * (origin + OVERSHOOT * far)).clamp(0, 1)
             with torch.no_grad():
                 wrong = leaving.claims(model(reached), rows)
-            state["claim"] = reached
-            state["iterate"] = torch.where(columns(wrong, x), origin + BACKWARD * (reached - origin), reached)
-            state["age"] = state["age"] + 1
-            return wrong & (threat.distance(reached, origin) <= threat.radius), state["age"] == self.steps
+            state.candidate = reached
+            state.iterate = torch.where(columns(wrong, x), origin + BACKWARD * (reached - origin), reached)
+            state.age = state.age + 1
+            return wrong & (threat.distance(reached, origin) <= threat.radius), state.age == self.steps
 
-        def finish(state: State, rows: Tensor, broken: Tensor) -> None:
-            answer[rows] = torch.where(columns(broken, x), state["claim"], state["origin"])
+        def finish(state: _Search, rows: Tensor, broken: Tensor) -> None:
+            answer[rows] = torch.where(columns(broken, x), state.candidate, state.origin)
             tick(len(rows))
 
         drive(

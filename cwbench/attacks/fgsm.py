@@ -5,11 +5,7 @@ from typing import final
 import torch.nn.functional as F
 from torch import Tensor
 
-from cwbench.api import Access, Attack, Budget
-from cwbench.ascent import ascend
-from cwbench.model import Model
-from cwbench.randomness import ExampleStreams
-from cwbench.threat import Threat
+from cwbench.api import Access, Attack, Budget, ExampleStreams, Model, Threat, ascend
 
 
 @final

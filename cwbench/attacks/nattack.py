@@ -1,24 +1,44 @@
 """N Attack: a distribution of adversarial examples, learned from logits alone."""
 
+from dataclasses import dataclass
 from typing import Annotated, final
 
 import torch
 from pydantic import Field
 from torch import Tensor
 
-from cwbench.api import Access, Attack, Budget
-from cwbench.ascent import MOST_STEPS, columns
-from cwbench.attacks.attempts import misclassified
+from cwbench.api import (
+    MOST_STEPS,
+    Access,
+    Attack,
+    Budget,
+    ExampleStreams,
+    Model,
+    SlotState,
+    Threat,
+    columns,
+    drive,
+    misclassified,
+)
 from cwbench.attacks.margin import margin
 from cwbench.attacks.tanh_space import decode, encode
-from cwbench.exact import Number
-from cwbench.model import Model
-from cwbench.randomness import ExampleStreams
-from cwbench.slots import State, drive
-from cwbench.threat import Threat
+from cwbench.internal.exact_number import Number
 
 AHEAD = 4
 """Batches' worth of images that are in flight, so that the last of them is not nearly empty."""
+
+
+@dataclass
+class _Search(SlotState):
+    """Where each example stands."""
+
+    origin: Tensor
+    centre: Tensor
+    """The image in tanh space."""
+    mean: Tensor
+    """μ, the learned mean of the Gaussian around it."""
+    age: Tensor
+    """Iterations, (n,)."""
 
 
 @final
@@ -35,6 +55,7 @@ class NAttack(Attack):
     reference = "Li, Li, Wang, Zhang & Gong 2019, NATTACK: Learning the Distributions of Adversarial Examples, ICML"
     access = Access.SCORE
     pooled = True
+    effort = ("population", "iterations")
 
     population: Annotated[int, Field(ge=2)] = 300
     """Images asked about in each iteration."""
@@ -49,21 +70,21 @@ class NAttack(Attack):
         answer = x.clone()
         leaving = misclassified(y, budget)
 
-        def begin(rows: Tensor) -> State:
+        def begin(rows: Tensor) -> _Search:
             images = x[rows]
-            return {
-                "origin": images,
-                "claim": images,
-                "centre": encode(images),
-                "mean": 0.001 * streams[rows].child("start").normal(images),
-                "age": torch.zeros_like(rows),
-            }
+            return _Search(
+                images,
+                origin=images,
+                centre=encode(images),
+                mean=0.001 * streams[rows].child("start").normal(images),
+                age=torch.zeros_like(rows),
+            )
 
-        def step(state: State, rows: Tensor) -> tuple[Tensor, Tensor]:
-            images = state["origin"].repeat_interleave(self.population, 0)
+        def step(state: _Search, rows: Tensor) -> tuple[Tensor, Tensor]:
+            images = state.origin.repeat_interleave(self.population, 0)
             shape = (len(rows), self.population, *x.shape[1:])
-            noise = streams[rows].child("population").at(state["age"]).normal(x.new_empty(shape))
-            centre = (state["centre"] + state["mean"]).unsqueeze(1)
+            noise = streams[rows].child("population").at(state.age).normal(x.new_empty(shape))
+            centre = (state.centre + state.mean).unsqueeze(1)
             people = threat.project(decode(centre + self.sigma * noise).flatten(0, 1), images)
             with torch.no_grad():
                 logits = torch.cat([model(part) for part in people.split(budget.batch_size)])
@@ -71,17 +92,17 @@ class NAttack(Attack):
             spread = value.std(1, correction=0, keepdim=True)
             fitness = ((value - value.mean(1, keepdim=True)) / (spread + 1e-7)).to(noise.dtype)
             pull = (fitness.reshape(*shape[:2], *[1] * (x.dim() - 1)) * noise).mean(1)
-            state["mean"] = state["mean"] + self.learning_rate / self.sigma * pull
-            state["age"] = state["age"] + 1
+            state.mean = state.mean + self.learning_rate / self.sigma * pull
+            state.age = state.age + 1
             best = value.argmax(1)
             every = torch.arange(len(rows), device=x.device)
-            state["claim"] = people.reshape(shape)[every, best]
+            state.candidate = people.reshape(shape)[every, best]
             claimed = leaving.claims(logits.reshape(*shape[:2], -1)[every, best], rows)
-            return claimed, state["age"] == self.iterations
+            return claimed, state.age == self.iterations
 
-        def finish(state: State, rows: Tensor, broken: Tensor) -> None:
-            mean = threat.project(decode(state["centre"] + state["mean"]), state["origin"])
-            answer[rows] = torch.where(columns(broken, x), state["claim"], mean)
+        def finish(state: _Search, rows: Tensor, broken: Tensor) -> None:
+            mean = threat.project(decode(state.centre + state.mean), state.origin)
+            answer[rows] = torch.where(columns(broken, x), state.candidate, mean)
             budget.tick(len(rows))
 
         slots = max(1, AHEAD * budget.batch_size // self.population)

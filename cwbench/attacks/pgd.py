@@ -5,7 +5,7 @@ from typing import final
 import torch.nn.functional as F
 from torch import Tensor
 
-from cwbench.attacks.projected import ProjectedAttack
+from cwbench.api import ProjectedAttack
 
 
 @final

@@ -1,24 +1,46 @@
 """The Square attack: random squares, kept when the margin shrinks. It asks for logits and for nothing else."""
 
 import math
+from dataclasses import dataclass
 from typing import Annotated, final
 
 import torch
 from pydantic import Field
 from torch import Tensor
 
-from cwbench.api import Access, Attack, Budget
-from cwbench.ascent import MOST_STEPS, columns
-from cwbench.attacks.attempts import misclassified
+from cwbench.api import (
+    MOST_STEPS,
+    Access,
+    Attack,
+    Budget,
+    ExampleStreams,
+    Model,
+    SlotState,
+    Threat,
+    columns,
+    drive,
+    misclassified,
+)
 from cwbench.attacks.margin import margin
-from cwbench.attacks.squares import Bumps, Plain
-from cwbench.model import Model
-from cwbench.randomness import ExampleStreams
-from cwbench.slots import State, drive
-from cwbench.threat import Threat
+from cwbench.attacks.square_proposals import Bumps, Plain
 
 HALVINGS = (10, 50, 200, 500, 1000, 2000, 4000, 6000, 8000)
 """After which of 10,000 queries the share of changed pixels is halved (section 4.1 of the paper)."""
+
+
+@dataclass
+class _Search(SlotState):
+    """Where each example stands."""
+
+    origin: Tensor
+    best: Tensor
+    """The image with the largest margin so far."""
+    value: Tensor
+    """That margin, (n,)."""
+    asked: Tensor
+    """Queries, (n,)."""
+    draws: Tensor
+    """The uniform numbers of all queries, (n, queries, draws of a query)."""
 
 
 @final
@@ -35,6 +57,7 @@ class Square(Attack):
     reference = "Andriushchenko, Croce, Flammarion & Hein 2020, Square Attack, ECCV"
     access = Access.SCORE
     pooled = True
+    effort = ("queries",)
     needs_images = True
 
     queries: Annotated[int, Field(ge=1, le=MOST_STEPS)] = 5000
@@ -52,41 +75,40 @@ class Square(Attack):
         kind = Plain if threat.norm == "Linf" else Bumps
         squares = kind(x.shape[1:], threat, self._sides(*x.shape[2:]).to(x.device))
 
-        def begin(rows: Tensor) -> State:
+        def begin(rows: Tensor) -> _Search:
             start = squares.start(x[rows], streams=streams[rows])
-            return {
-                "origin": x[rows],
-                "best": start,
-                "claim": start,
-                "value": x.new_full((len(rows),), -math.inf),
-                "asked": torch.zeros_like(rows),
-                # All that an example will ever draw: a generator for each query would cost more than the query.
-                "draws": streams[rows]
-                .child("squares")
-                .uniform(torch.empty(len(rows), self.queries, squares.draws, device=x.device)),
-            }
+            # All that an example will ever draw: a generator for each query would cost more than the query.
+            draws = torch.empty(len(rows), self.queries, squares.draws, device=x.device)
+            return _Search(
+                start,
+                origin=x[rows],
+                best=start,
+                value=x.new_full((len(rows),), -math.inf),
+                asked=torch.zeros_like(rows),
+                draws=streams[rows].child("squares").uniform(draws),
+            )
 
-        def proposal(state: State) -> Tensor:
+        def proposal(state: _Search) -> Tensor:
             """Return the start at the first query, and afterwards the best image with a fresh square."""
-            asked = state["asked"]
-            draw = state["draws"][torch.arange(len(asked), device=x.device), asked]
-            changed = squares.changed(state["best"], state["origin"], asked, draw)
-            return torch.where(columns(asked == 0, x), state["best"], changed)
+            asked = state.asked
+            draw = state.draws[torch.arange(len(asked), device=x.device), asked]
+            changed = squares.changed(state.best, state.origin, asked, draw)
+            return torch.where(columns(asked == 0, x), state.best, changed)
 
-        def step(state: State, rows: Tensor) -> tuple[Tensor, Tensor]:
+        def step(state: _Search, rows: Tensor) -> tuple[Tensor, Tensor]:
             candidate = proposal(state)
             with torch.no_grad():
                 logits = model(candidate)
             value = margin(logits, y[rows])
-            better = value > state["value"]
-            state["claim"] = candidate
-            state["best"] = torch.where(columns(better, x), candidate, state["best"])
-            state["value"] = torch.where(better, value, state["value"])
-            state["asked"] = state["asked"] + 1
-            return leaving.claims(logits, rows), state["asked"] == self.queries
+            better = value > state.value
+            state.candidate = candidate
+            state.best = torch.where(columns(better, x), candidate, state.best)
+            state.value = torch.where(better, value, state.value)
+            state.asked = state.asked + 1
+            return leaving.claims(logits, rows), state.asked == self.queries
 
-        def finish(state: State, rows: Tensor, broken: Tensor) -> None:
-            answer[rows] = torch.where(columns(broken, x), state["claim"], state["best"])
+        def finish(state: _Search, rows: Tensor, broken: Tensor) -> None:
+            answer[rows] = torch.where(columns(broken, x), state.candidate, state.best)
             budget.tick(len(rows))
 
         drive(

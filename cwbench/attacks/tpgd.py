@@ -6,8 +6,9 @@ import torch.nn.functional as F
 from pydantic import Field
 from torch import Tensor
 
-from cwbench.attacks.projected import ProjectedAttack
-from cwbench.exact import Number
+from cwbench.api import ProjectedAttack
+from cwbench.attacks.pgd import PGD
+from cwbench.internal.exact_number import Number
 
 
 @final
@@ -23,6 +24,9 @@ class TemperaturePGD(ProjectedAttack):
 
     inverse_temperature: Annotated[Number, Field(gt=0)] = 5.0
     """1/T. The study uses 5 in table 3 and others in appendix F; 1 is plain PGD."""
+
+    def plain_counterpart(self) -> PGD:
+        return PGD(**{name: value for name, value in self if name != "inverse_temperature"})
 
     def objective(self, logits: Tensor, y: Tensor) -> Tensor:
         return F.cross_entropy(logits * self.inverse_temperature, y, reduction="none")

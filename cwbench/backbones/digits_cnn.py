@@ -4,10 +4,9 @@ from typing import final
 
 from torch import Tensor, nn
 
-from cwbench.api import Backbone
+from cwbench.api import Backbone, Features
 from cwbench.backbones.normalize import Normalize
-from cwbench.errors import CwbenchError
-from cwbench.model import Features
+from cwbench.internal.errors import UsageError
 
 
 @final
@@ -19,7 +18,7 @@ class DigitsCNN(Backbone):
 
     def build(self, *, channels: int, size: int) -> Features:
         if size % 2:
-            raise CwbenchError(f"backbone digits-cnn needs images of an even size, not {size}×{size}")
+            raise UsageError(f"backbone digits-cnn needs images of an even size, not {size}×{size}")
         return _Network(channels, size)
 
 

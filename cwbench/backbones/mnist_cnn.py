@@ -4,10 +4,9 @@ from typing import final
 
 from torch import Tensor, nn
 
-from cwbench.api import Backbone
+from cwbench.api import Backbone, Features
 from cwbench.backbones.normalize import Normalize
-from cwbench.errors import CwbenchError
-from cwbench.model import Features
+from cwbench.internal.errors import UsageError
 
 
 @final
@@ -24,7 +23,7 @@ class MnistCNN(Backbone):
     def build(self, *, channels: int, size: int) -> Features:
         side = ((size - 4) // 2 - 4) // 2
         if side < 1:
-            raise CwbenchError(f"backbone mnist-cnn needs images of at least 16×16, not {size}×{size}")
+            raise UsageError(f"backbone mnist-cnn needs images of at least 16×16, not {size}×{size}")
         return _Network(channels, side)
 
 

@@ -4,10 +4,9 @@ from typing import final
 
 from torch import nn
 
-from cwbench.api import Backbone
+from cwbench.api import Backbone, Features
 from cwbench.backbones.normalize import Channels, Normalize, Spread
 from cwbench.backbones.wrapped import Wrapped
-from cwbench.model import Features
 
 
 @final

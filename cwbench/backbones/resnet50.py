@@ -2,9 +2,8 @@
 
 from typing import final
 
-from cwbench.api import Backbone
+from cwbench.api import Backbone, Features
 from cwbench.backbones.torchvision_model import torchvision_features
-from cwbench.model import Features
 
 
 @final

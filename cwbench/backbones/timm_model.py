@@ -2,12 +2,11 @@
 
 from typing import ClassVar, final
 
-from cwbench.api import Backbone
+from cwbench.api import Backbone, Features
 from cwbench.backbones.normalize import Normalize
 from cwbench.backbones.torchvision_model import wrapped
 from cwbench.backbones.wrapped import IMAGENET_MEAN, IMAGENET_STD
-from cwbench.errors import CwbenchError, did_you_mean
-from cwbench.model import Features
+from cwbench.internal.errors import UsageError, did_you_mean
 
 
 @final
@@ -19,7 +18,8 @@ class Timm(Backbone):
 
     name = "timm"
     reference = "Wightman 2019, PyTorch Image Models, https://github.com/huggingface/pytorch-image-models"
-    bare: ClassVar[str | None] = "model"
+    main_field: ClassVar[str | None] = "model"
+    libraries: ClassVar[tuple[str, ...]] = ("timm",)
 
     model: str
     """One of ``timm.list_models()``, such as ``resnetv2_50``."""
@@ -28,13 +28,13 @@ class Timm(Backbone):
         try:
             import timm  # noqa: PLC0415 - optional
         except ImportError:
-            raise CwbenchError("backbone timm needs the package timm", "pip install timm") from None
+            raise UsageError("backbone timm needs the package timm", "pip install timm") from None
         if not timm.is_model(self.model):
-            raise CwbenchError(f"timm has no model {self.model!r}", did_you_mean(self.model, timm.list_models()))
+            raise UsageError(f"timm has no model {self.model!r}", did_you_mean(self.model, timm.list_models()))
         try:
             network = timm.create_model(self.model, pretrained=False, num_classes=0, in_chans=channels)
         except Exception as error:  # noqa: BLE001 - a network refuses its arguments in any way it likes
-            raise CwbenchError(f"timm's {self.model} cannot be built: {error}", "choose another backbone") from None
+            raise UsageError(f"timm's {self.model} cannot be built: {error}", "choose another backbone") from None
         mean, std = (sum(IMAGENET_MEAN) / 3,), (sum(IMAGENET_STD) / 3,)
         normalize = Normalize(IMAGENET_MEAN, IMAGENET_STD) if channels == 3 else Normalize(mean, std)
         last = str(timm.get_pretrained_cfg_value(self.model, "classifier") or "fc")

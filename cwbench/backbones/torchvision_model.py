@@ -6,11 +6,10 @@ from typing import ClassVar, final
 import torch
 from torch import Tensor, nn
 
-from cwbench.api import Backbone
+from cwbench.api import Backbone, Features
 from cwbench.backbones.normalize import Normalize
 from cwbench.backbones.wrapped import IMAGENET_MEAN, IMAGENET_STD, ThreeChannels, Wrapped
-from cwbench.errors import CwbenchError, did_you_mean
-from cwbench.model import Features
+from cwbench.internal.errors import UsageError, did_you_mean, reason_of
 
 
 @final
@@ -22,7 +21,7 @@ class Torchvision(Backbone):
 
     name = "torchvision"
     reference = "torchvision.models, https://docs.pytorch.org/vision/stable/models.html"
-    bare: ClassVar[str | None] = "model"
+    main_field: ClassVar[str | None] = "model"
 
     model: str
     """One of ``torchvision.models.list_models(module=torchvision.models)``, such as ``mobilenet_v2``."""
@@ -35,17 +34,17 @@ def torchvision_features(name: str, *, channels: int, size: int) -> Features:
     """Return a classifier of torchvision without its last layer.
 
     Raises:
-        CwbenchError: an unknown name, a network without a last linear layer, or one that does not fit the images.
+        UsageError: an unknown name, a network without a last linear layer, or one that does not fit the images.
     """
     from torchvision import models  # noqa: PLC0415 - a second that other networks need not wait
 
     known = models.list_models(module=models)
     if name not in known:
-        raise CwbenchError(f"torchvision has no classifier {name!r}", did_you_mean(name, known))
+        raise UsageError(f"torchvision has no classifier {name!r}", did_you_mean(name, known))
     network = models.get_model(name, weights=None)
     linear = [path for path, module in network.named_modules() if isinstance(module, nn.Linear)]
     if not linear:
-        raise CwbenchError(f"torchvision's {name} does not end in a linear layer", "choose another backbone")
+        raise UsageError(f"torchvision's {name} does not end in a linear layer", "choose another backbone")
     parent, _, attribute = linear[-1].rpartition(".")
     setattr(network.get_submodule(parent), attribute, nn.Identity())
     normalize = nn.Sequential(*[ThreeChannels()] * (channels == 1), Normalize(IMAGENET_MEAN, IMAGENET_STD))
@@ -58,15 +57,14 @@ def wrapped(normalize: nn.Module, network: nn.Module, subject: str, *, channels:
     ``last`` is the path of the layer that was its last.
 
     Raises:
-        CwbenchError: images of this size do not come out as vectors.
+        UsageError: images of this size do not come out as vectors.
     """
     trial = copy.deepcopy(nn.Sequential(normalize, network)).train()
     try:
         with torch.no_grad():
             found = trial(torch.zeros(2, channels, size, size))
     except Exception as error:  # noqa: BLE001 - a network refuses a size in any way it likes
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise CwbenchError(f"{subject} does not take images of {channels}×{size}×{size}: {reason}") from None
+        raise UsageError(f"{subject} does not take images of {channels}×{size}×{size}: {reason_of(error)}") from None
     if not isinstance(found, Tensor) or found.dim() != 2:
-        raise CwbenchError(f"{subject} does not return one vector for an image", "choose another backbone")
+        raise UsageError(f"{subject} does not return one vector for an image", "choose another backbone")
     return Wrapped(normalize, network, found.shape[1], last)

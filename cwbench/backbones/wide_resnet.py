@@ -8,9 +8,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from cwbench.api import Backbone
+from cwbench.api import Backbone, Features
 from cwbench.backbones.normalize import Normalize
-from cwbench.model import Features
 
 REFERENCE = "Zagoruyko & Komodakis 2016, Wide Residual Networks, BMVC"
 

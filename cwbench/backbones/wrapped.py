@@ -4,7 +4,7 @@ from typing import final
 
 from torch import Tensor, nn
 
-from cwbench.model import Features
+from cwbench.api import Features
 
 IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 if TYPE_CHECKING:
-    from cwbench.plugins import Offer
+    from cwbench.plugins.discovery import Offer
 
 
 class Kind(StrEnum):
@@ -26,7 +26,7 @@ def list_(
     from tabulate import tabulate
 
     if kind is Kind.CHECKPOINTS:
-        from cwbench.checkpoints import Store
+        from cwbench.checkpoints.store import Store
 
         store = Store.default()
         known = [(entry.key, entry.identity, "pulled" if entry.published else "trained") for entry in store.all()]
@@ -40,8 +40,8 @@ def list_(
         ]
         typer.echo(tabulate(rows, ["digest", "dataset", "defense", "seed", "state"], disable_numparse=True))
         return
-    from cwbench.plugins import KINDS
-    from cwbench.registry import installed
+    from cwbench.plugins.discovery import KINDS
+    from cwbench.plugins.registry import installed
 
     kinds = [kind.value.removesuffix("s")] if kind else list(KINDS)
     rows = [
@@ -54,16 +54,16 @@ def list_(
 
 def show(name: Annotated[str, typer.Argument(help="The name of a plugin, for example tpgd.")]) -> None:
     """Show what a plugin is, its fields, and for a dataset its classes and recipes."""
-    from cwbench.errors import CwbenchError, did_you_mean
-    from cwbench.plugins import KINDS
-    from cwbench.registry import installed
+    from cwbench.internal.errors import UsageError, did_you_mean
+    from cwbench.plugins.discovery import KINDS
+    from cwbench.plugins.registry import installed
 
     registry = installed()
     offers = [offer for kind in KINDS for offer in registry.offers(kind)]
     found = [offer for offer in offers if offer.cls.name == name]
     if not found:
         broken = "".join(f"; {failure}" for failure in registry.failures)
-        raise CwbenchError(f"nothing is named {name!r}", did_you_mean(name, {o.cls.name for o in offers}) + broken)
+        raise UsageError(f"nothing is named {name!r}", did_you_mean(name, {o.cls.name for o in offers}) + broken)
     typer.echo("\n\n".join(_described(offer) for offer in found))
 
 
@@ -85,7 +85,7 @@ def _described(offer: "Offer") -> str:
     if issubclass(cls, Attack):
         lines += ["", f"access: {cls.access.value}", f"norms: {', '.join(cls.norms)}"]
     if issubclass(cls, Dataset):
-        classes = "those of your files" if cls.found else ", ".join(cls.classes)
+        classes = "those of your files" if cls.classes_from_files else ", ".join(cls.classes)
         lines += ["", f"classes: {classes}", f"threat: {cls.norm} eps {cls.eps}"]
         lines += [f"standard suite: {', '.join(cls.suite)}"]
         lines += [f"recipe {name}: {recipe.model_dump_json()}" for name, recipe in cls.recipes.items()]

@@ -1,9 +1,12 @@
 """``cwbench hub``: checkpoints from and to the Hugging Face hub."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
+
+from cwbench.cli.options import OptionsOf, takes_options
+from cwbench.spec import EvaluationSettings, RunSpec
 
 app = typer.Typer(help="Fetch checkpoints from the Hugging Face hub, and publish them there.", no_args_is_help=True)
 
@@ -11,9 +14,9 @@ app = typer.Typer(help="Fetch checkpoints from the Hugging Face hub, and publish
 @app.command("pull")
 def pull(uri: Annotated[str, typer.Argument(help="hf://user/repo[@revision], or one file of it.")]) -> None:
     """Fetch a checkpoint, check it, and keep it, so that it can be judged offline."""
-    from cwbench.checkpoints import Store, pulled
-    from cwbench.hub.address import address
-    from cwbench.hub.fetch import fetch
+    from cwbench.checkpoints.hub.address import address
+    from cwbench.checkpoints.hub.fetch import fetch
+    from cwbench.checkpoints.store import Store, pulled
 
     at = address(uri)
     if at.file:
@@ -33,40 +36,45 @@ def pull(uri: Annotated[str, typer.Argument(help="hf://user/repo[@revision], or 
 
 
 @app.command("push")
+@takes_options(OptionsOf(RunSpec, only=["data"]), OptionsOf(EvaluationSettings, only=["device"]))
 def push(
+    options: dict[str, Any],
     checkpoint: Annotated[str, typer.Argument(help="A digest or folder; see cwbench list checkpoints.")],
     repo: Annotated[str, typer.Argument(help="user/repo, or user/repo@branch.")],
     report: Annotated[
         Path | None, typer.Option(help="Its report.json; the one with most attacks below --runs by default.")
     ] = None,
     runs: Annotated[Path, typer.Option(help="Where to look for its reports.")] = Path("runs"),
-    data: Annotated[Path | None, typer.Option(help="The folder with the data; also CWBENCH_DATA.")] = None,
-    device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1, mps.")] = "auto",
     private: Annotated[bool, typer.Option("--private", help="Make the repository private, if it is new.")] = False,
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
 ) -> None:
     """Publish a checkpoint: weights, description, report and a model card with the class-wise table."""
     import sys
 
-    from cwbench import published
-    from cwbench.checkpoints import Store
-    from cwbench.errors import CwbenchError
-    from cwbench.hub.address import address
+    from cwbench.checkpoints.hub.address import address
+    from cwbench.checkpoints.store import Store
+    from cwbench.internal.errors import UsageError
+    from cwbench.pipeline import publish
     from cwbench.plan import choose_device, data_root
-    from cwbench.registry import installed
+    from cwbench.plugins.registry import installed
 
     at = address(repo)
     if at.file:
-        raise CwbenchError(f"{repo!r} names a file", "name a repository: user/repo")
+        raise UsageError(f"{repo!r} names a file", "name a repository: user/repo")
     found = Store.default().opened(checkpoint)
-    reports = [report] if report else published.reports_of(found, runs)
+    reports = [report] if report else publish.reports_of(found, runs)
     if not reports:
-        raise CwbenchError(
+        raise UsageError(
             f"no report below {runs} is of checkpoint {found.key[:12]}",
             f"judge it first, cwbench run --checkpoint {found.key[:12]}, or name one with --report",
         )
-    bundle = published.bundle(
-        found, reports[-1], at, registry=installed(), root=data_root(data), device=choose_device(device)
+    bundle = publish.bundle(
+        found,
+        reports[-1],
+        at,
+        registry=installed(),
+        root=data_root(options.get("data")),
+        device=choose_device(options.get("device", "auto")),
     )
     typer.echo(f"to {at}, {'private' if private else 'public'} if it is new, in one commit ({bundle.summary}):")
     for name, content in bundle.files.items():
@@ -74,8 +82,8 @@ def push(
     typer.echo(f"  (the report is {reports[-1]})")
     if not yes:
         if not sys.stdin.isatty():
-            raise CwbenchError("nothing was uploaded: nobody is there to ask", "give --yes to upload without asking")
+            raise UsageError("nothing was uploaded: nobody is there to ask", "give --yes to upload without asking")
         if not typer.confirm("upload?"):
             typer.echo("nothing was uploaded")
             return
-    typer.echo(published.push(bundle, at, private=private))
+    typer.echo(publish.push(bundle, at, private=private))

@@ -19,7 +19,7 @@ def submit(
     board: BoardOption = BOARD,
 ) -> None:
     """Recount reports and make them entries of the board: all of them, or none."""
-    from cwbench.leaderboard.place import Place
+    from cwbench.leaderboard.layout import Place
     from cwbench.leaderboard.submit import submit as submitted
 
     for path in submitted(reports, Place(board)):
@@ -30,7 +30,7 @@ def submit(
 def check(board: BoardOption = BOARD) -> None:
     """Read and recount every entry, and tell each that may not stand on the board."""
     from cwbench.leaderboard.build import check as checked
-    from cwbench.leaderboard.place import Place
+    from cwbench.leaderboard.layout import Place
 
     with _each_problem():
         sound = checked(Place.existing(board))
@@ -41,7 +41,7 @@ def check(board: BoardOption = BOARD) -> None:
 def build(board: BoardOption = BOARD) -> None:
     """Check the board and render LEADERBOARD.md, leaderboard.json and site/."""
     from cwbench.leaderboard.build import build as built
-    from cwbench.leaderboard.place import PAGE, Place
+    from cwbench.leaderboard.layout import PAGE, Place
 
     with _each_problem():
         found, changed = built(Place.existing(board))
@@ -56,7 +56,7 @@ def serve(
     port: Annotated[int, typer.Option(min=0, max=65535, help="0 takes any that is free.")] = 8000,
 ) -> None:
     """Serve the board's page on 127.0.0.1 until interrupted."""
-    from cwbench.leaderboard.place import Place
+    from cwbench.leaderboard.layout import Place
     from cwbench.leaderboard.serve import serving
 
     with serving(Place.existing(board), port) as server:
@@ -74,8 +74,8 @@ def suites(
     """Print which attacks the suites of datasets are made of, as a board's suites.json has them."""
     import json
 
-    from cwbench.attack_suites import suites_of
-    from cwbench.registry import installed
+    from cwbench.plugins.attack_suites import suites_of
+    from cwbench.plugins.registry import installed
 
     typer.echo(json.dumps(suites_of(installed(), dataset or None), indent=1))
 

@@ -24,8 +24,8 @@ StyleOption = Annotated[Style, typer.Option("--format", help="terminal or markdo
 @app.command()
 def show(files: Files, style: StyleOption = Style.TERMINAL) -> None:
     """Print the class-wise table of each report."""
-    from cwbench.report import read_report
-    from cwbench.tables import report_table
+    from cwbench.report.report import read_report
+    from cwbench.report.tables import report_table
 
     typer.echo("\n\n".join(report_table(read_report(file), style) for file in files))
 
@@ -33,12 +33,12 @@ def show(files: Files, style: StyleOption = Style.TERMINAL) -> None:
 @app.command()
 def validate(files: Files) -> None:
     """Check version, schema, that all counts add up, and the predictions beside each report."""
-    from cwbench import sidecar
-    from cwbench.report import read_report
+    from cwbench.report.predictions import read_predictions
+    from cwbench.report.report import read_report
 
     for file in files:
         report = read_report(file)
-        columns = sidecar.read(report, file.parent)
+        columns = read_predictions(report, file.parent)
         beside = "predictions agree" if columns is not None else "no predictions beside it"
         typer.echo(f"{file}: valid, schema version {report.schema_version}, {beside}")
 
@@ -52,12 +52,12 @@ def plot(
     ] = None,
 ) -> None:
     """Draw class bars, confusion, accuracy against eps and epoch curves, as PNG and SVG."""
-    from cwbench.errors import CwbenchError
-    from cwbench.plots import write_figures
-    from cwbench.report import read_report
+    from cwbench.internal.errors import UsageError
+    from cwbench.report.plots import write_figures
+    from cwbench.report.report import read_report
 
     if out and len(files) > 1:
-        raise CwbenchError("several reports would overwrite each other's figures", "leave --out away")
+        raise UsageError("several reports would overwrite each other's figures", "leave --out away")
     for file, report in [(file, read_report(file)) for file in files]:
         for path in write_figures(report, out or file.parent / "figures"):
             typer.echo(path)
@@ -73,14 +73,14 @@ def compare(
     style: StyleOption = Style.TERMINAL,
 ) -> None:
     """Compare two reports class by class, with an exact paired test where both judged the same examples."""
-    from cwbench import sidecar
-    from cwbench.compare import compare as compared
-    from cwbench.compare import shared_conditions
-    from cwbench.report import read_report
-    from cwbench.tables import comparison_table
+    from cwbench.report.compare import compare as compared
+    from cwbench.report.compare import shared_conditions
+    from cwbench.report.predictions import read_predictions
+    from cwbench.report.report import read_report
+    from cwbench.report.tables import comparison_table
 
     reports = read_report(first), read_report(second)
-    columns = sidecar.read(reports[0], first.parent), sidecar.read(reports[1], second.parent)
+    columns = read_predictions(reports[0], first.parent), read_predictions(reports[1], second.parent)
     tables = []
     paired = True
     for name in [condition] if condition else shared_conditions(*reports):

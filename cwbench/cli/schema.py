@@ -12,13 +12,13 @@ def schema(
     """Print the JSON schema of reports, or write those of everything that cwbench reads and writes."""
     import json
 
-    from cwbench.errors import CwbenchError
-    from cwbench.files import write_atomically
+    from cwbench.internal.errors import UsageError
+    from cwbench.internal.files import write_atomically
     from cwbench.leaderboard import board
-    from cwbench.report import SCHEMA_VERSION
-    from cwbench.report import schema as report_schema
+    from cwbench.report.report import SCHEMA_VERSION
+    from cwbench.report.report import schema as report_schema
     from cwbench.study.record import schema as study_schema
-    from cwbench.suite.spec import schema as suite_schema
+    from cwbench.sweep.grid import schema as sweep_schema
 
     texts = {
         f"{name}.json": json.dumps(content, indent=2) + "\n"
@@ -26,14 +26,14 @@ def schema(
             f"report.v{SCHEMA_VERSION}": report_schema(),
             f"leaderboard.v{board.SCHEMA_VERSION}": board.schema(),
             "study.v1": study_schema(),
-            "suite": suite_schema(),
+            "sweep": sweep_schema(),
         }.items()
     }
     if write is None:
         typer.echo(next(iter(texts.values())), nl=False)
         return
     if not write.is_dir():
-        raise CwbenchError(f"the folder {write} does not exist", "make it first")
+        raise UsageError(f"the folder {write} does not exist", "make it first")
     for name, text in texts.items():
         write_atomically(write / name, text.encode())
         typer.echo(write / name)

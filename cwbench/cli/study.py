@@ -5,74 +5,67 @@ from typing import Annotated, Any
 
 import typer
 
+from cwbench.cli.options import OptionsOf, takes_options
+from cwbench.spec import EvaluationSettings, RunSpec
+from cwbench.study.settings import Scale
 
+SPELLED = ("homing", "superclasses")
+"""Fields of a scale that the command line spells in its own way."""
+OWN = ("seed", "limit", "cascade")
+"""Settings that are the scale's, or mean nothing here: a cell has one attack."""
+PRECISION = "fp32"
+
+
+@takes_options(
+    OptionsOf(Scale, without=SPELLED),
+    OptionsOf(RunSpec, only=["data"]),
+    OptionsOf(EvaluationSettings, without=OWN, defaults={"precision": PRECISION}),
+)
 def study(
+    options: dict[str, Any],
     names: Annotated[
         list[str], typer.Argument(metavar="NAME...", help="figure1 … figure7, table2 … table5, claims, or all.")
     ],
-    dataset: Annotated[str, typer.Option(help="NAME[:field=value,...]")] = "digits",
-    recipe: Annotated[
-        str | None, typer.Option(help="paper is the study's own; the dataset's default otherwise.")
-    ] = None,
-    defenses: Annotated[str | None, typer.Option(help="Which take part: madry,mart,he-lis; all by default.")] = None,
-    attacks: Annotated[
-        str | None, typer.Option(help="Of table 2, for example fgsm,pgd,cw; with recipe paper the study's by default.")
-    ] = None,
-    seeds: Annotated[str, typer.Option(help="0,1,2: trainings of each; figures are their means.")] = "0",
-    limit: Annotated[
-        int | None, typer.Option(min=1, help="Judge so many test examples, evenly over the classes.")
-    ] = None,
-    set_: Annotated[
-        list[str] | None, typer.Option("--set", metavar="FIELD=VALUE", help="Change the recipe: recipe.epochs=2.")
-    ] = None,
     homing: Annotated[
         str, typer.Option(help="Classes that figure 3 removes: all, most-confused, or indices such as 3,5.")
     ] = "all",
-    example: Annotated[int | None, typer.Option(min=0, help="The test image of figure 5 b–d.")] = None,
     superclasses: Annotated[
         list[str] | None, typer.Option(metavar="NAME=0,1,...", help="A group of classes for figure 2.")
     ] = None,
-    data: Annotated[Path | None, typer.Option(help="The folder with the data; also CWBENCH_DATA.")] = None,
-    device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1, mps.")] = "auto",
-    precision: Annotated[str, typer.Option(help="fp32, bf16, or auto, as for cwbench run.")] = "fp32",
-    workers: Annotated[int | None, typer.Option(min=1, max=4096, help="Local processes; one a CPU by default.")] = None,
-    out: Annotated[str, typer.Option(help="The folder where cells and study are kept.")] = "runs",
+    workers: Annotated[
+        int | None, typer.Option(min=1, max=4096, help="Local processes; one for each CPU by default.")
+    ] = None,
+    out: Annotated[str, typer.Option(help="The folder where runs and study are kept.")] = "runs",
 ) -> None:
-    """Draw the study's figures and tables for a dataset: train and judge what is missing, and write one page of it."""
-    from cwbench.allocator import keep_freed_memory
-    from cwbench.cli.suite import leave
-    from cwbench.errors import CwbenchError
+    """Draw the paper's figures and tables for a dataset, and write one page of them."""
+    from cwbench.cli.sweep import leave
+    from cwbench.internal.errors import UsageError
+    from cwbench.internal.malloc import keep_freed_memory
+    from cwbench.internal.validation import validated
     from cwbench.plan import choose_device
-    from cwbench.registry import installed
-    from cwbench.spec import parse_changes, split_list, validated
+    from cwbench.plugins.registry import installed
+    from cwbench.spec import parse_changes
     from cwbench.study.run import Study, machine_of
     from cwbench.study.run import study as done
-    from cwbench.study.scale import Scale
-    from cwbench.suite.outcome import Failed
-    from cwbench.suite.run import Engine, room
-    from cwbench.suite.spec import Resources
-    from cwbench.suite.table import live
+    from cwbench.sweep.engine import Engine, room
+    from cwbench.sweep.grid import Resources
+    from cwbench.sweep.outcome import Failed
+    from cwbench.sweep.progress_table import live
 
     keep_freed_memory()
     if not out.strip() or "://" in out:
-        raise CwbenchError(f"--out {out!r} is no folder", "a study is written into one, such as --out runs")
-    content: dict[str, Any] = {
-        "dataset": dataset,
-        "recipe": recipe,
-        "defenses": None if defenses is None else split_list(defenses),
-        "attacks": None if attacks is None else split_list(attacks),
-        "seeds": split_list(seeds),
-        "limit": limit,
-        "set": parse_changes(set_),
-        "homing": _removed(homing),
-        "example": example,
-        "superclasses": _groups(superclasses or []),
-    }
+        raise UsageError(f"--out {out!r} is not a folder", "a study is written into one, such as --out runs")
+    content = {name: value for name, value in options.items() if name in Scale.model_fields}
+    content |= {"homing": _removed(homing), "superclasses": _groups(superclasses or [])}
+    if "set" in content:
+        content["set"] = parse_changes(content["set"])
     scale = validated(Scale, content, "the study")
+    given = {name: value for name, value in options.items() if name in EvaluationSettings.model_fields}
+    own = {name: value for name, value in given.items() if name not in OWN}
+    settings = validated(EvaluationSettings, {"precision": PRECISION} | own, "the study")
     registry = installed()
-    machine = machine_of(scale, registry, data=data, device=device, precision=precision)
-    gpus = 1 if choose_device(device).type == "cuda" else 0
-    resources = Resources(gpus=gpus)
+    machine = machine_of(scale, registry, options.get("data"), settings)
+    resources = Resources(gpus=1 if choose_device(settings.device).type == "cuda" else 0)
     engine = Engine(out=out, workers=workers or room(resources), resources=resources)
     folder = Path(out) / "study" / scale.folder
     with live() as watch:
@@ -92,24 +85,24 @@ def study(
 
 
 def _removed(text: str) -> str | list[str]:
-    from cwbench.errors import CwbenchError
+    from cwbench.internal.errors import UsageError
 
     if text in ("all", "most-confused"):
         return text
     indices = [part.strip() for part in text.split(",")]
     if not all(index.isdecimal() for index in indices):
-        raise CwbenchError(f"--homing {text!r} is not all, most-confused, or indices of classes", "such as 3,5")
+        raise UsageError(f"--homing {text!r} is not all, most-confused, or indices of classes", "such as 3,5")
     return indices
 
 
 def _groups(texts: list[str]) -> dict[str, list[str]]:
-    from cwbench.errors import CwbenchError
+    from cwbench.internal.errors import UsageError
 
     groups: dict[str, list[str]] = {}
     for text in texts:
         name, equals, members = text.partition("=")
         if not equals or not name or not members or name in groups:
             wrong = "is there twice" if name in groups else "is not NAME=0,1,..."
-            raise CwbenchError(f"--superclasses {text!r} {wrong}", "for example --superclasses round=0,6,8,9")
+            raise UsageError(f"--superclasses {text!r} {wrong}", "for example --superclasses round=0,6,8,9")
         groups[name] = members.split(",")
     return groups

@@ -1,49 +1,52 @@
 """``cwbench verify``."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
+from cwbench.cli.options import OptionsOf, takes_options
+from cwbench.spec import EvaluationSettings, RunSpec
 
+
+@takes_options(OptionsOf(EvaluationSettings, only=["device"]), OptionsOf(RunSpec, only=["data"]))
 def verify(
+    options: dict[str, Any],
     report: Annotated[Path, typer.Argument(help="A report.json in the folder that its run wrote.")],
     checkpoint: Annotated[
         str | None, typer.Option(help="The checkpoint's folder or digest; the one that the report names by default.")
     ] = None,
-    data: Annotated[Path | None, typer.Option(help="The folder with the data; also CWBENCH_DATA.")] = None,
     sample: Annotated[
         int | None,
-        typer.Option(min=1, help="Attack so many examples again: 100, or 25 if theirs are saved."),
+        typer.Option(min=1, help="Attack this many examples again: 100, or 25 if theirs are saved."),
     ] = None,
-    device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1, mps.")] = "auto",
     board: Annotated[
         Path | None, typer.Option(metavar="DIR", help="Record it on this board, where the report is an entry.")
     ] = None,
 ) -> None:
-    """Reproduce a report: predict its saved examples again, or run its attacks again on a random sample."""
+    """Reproduce a report from its saved examples, or by attacking a random sample again."""
     from datetime import UTC, datetime
 
     import torch
 
     from cwbench import __version__
-    from cwbench.checkpoints import Store
-    from cwbench.leaderboard.place import Place, entry_id
+    from cwbench.checkpoints.store import Store
+    from cwbench.leaderboard.layout import Place, entry_id
     from cwbench.leaderboard.verification import Verification, record, require_entry
-    from cwbench.plan import choose_device, data_root
-    from cwbench.registry import installed
-    from cwbench.report import read_report
-    from cwbench.verify import verify as verified
+    from cwbench.pipeline.session import Session
+    from cwbench.pipeline.verify import verify as verified
+    from cwbench.plan import data_root
+    from cwbench.plugins.registry import installed
+    from cwbench.report.report import read_report
 
     place = Place.existing(board) if board else None
     if place:
         require_entry(read_report(report), place)
     found = verified(
         report,
-        registry=installed(),
-        store=Store.default(),
-        root=data_root(data),
-        device=choose_device(device),
+        Session(installed(), Store.default()),
+        root=data_root(options.get("data")),
+        device=options.get("device", "auto"),
         checkpoint=checkpoint,
         sample=sample,
     )

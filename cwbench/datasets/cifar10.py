@@ -3,10 +3,9 @@
 from pathlib import Path
 from typing import final
 
-from cwbench.api import Dataset, Examples, Split
-from cwbench.datasets import study
-from cwbench.datasets.source import byte_examples, opened
-from cwbench.recipe import CropFlip
+from cwbench.api import CropFlip, Dataset, Examples, Split
+from cwbench.datasets import paper_settings
+from cwbench.datasets.torchvision_source import byte_examples, opened
 
 
 @final
@@ -19,11 +18,11 @@ class CIFAR10(Dataset):
     superclasses = {"transportation": (0, 1, 8, 9), "animals": (2, 3, 4, 5, 6, 7)}
     shape = (3, 32)
     sizes = {"train": 50_000, "test": 10_000}
-    eps = study.EPS
-    attack = study.ATTACK
-    suite = study.SUITE
+    eps = paper_settings.EPS
+    attack = paper_settings.ATTACK
+    suite = paper_settings.SUITE
     backbone = "resnet18"
-    recipes = study.recipes(lr=0.1, augment=CropFlip()) | study.RELEASED
+    recipes = paper_settings.recipes(lr=0.1, augment=CropFlip()) | paper_settings.RELEASED
 
     def load(self, split: Split, root: Path | None) -> Examples:
         from torchvision.datasets import CIFAR10 as Source  # noqa: N811, PLC0415 - slow to import, needed here alone

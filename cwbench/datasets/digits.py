@@ -5,8 +5,7 @@ from typing import final
 
 import torch
 
-from cwbench.api import Dataset, Examples, Split, TensorExamples
-from cwbench.recipe import SGD, Adam, Inner, MultiStep, OneCycle, Recipe
+from cwbench.api import SGD, Adam, Dataset, Examples, Inner, MultiStep, OneCycle, Recipe, Split, TensorExamples
 
 TRAINING = 898  # scikit-learn's own example of a classifier on digits halves the set here, without shuffling
 

@@ -8,12 +8,11 @@ from typing import ClassVar, final
 import torch
 from pydantic import Field
 
-from cwbench.api import ByteExamples, Dataset, Examples, Split
-from cwbench.datasets import study
-from cwbench.errors import CwbenchError
-from cwbench.images import ImageFiles, image_size
-from cwbench.recipe import SGD, CropFlip, Inner, MultiStep, OneCycle, Recipe
-from cwbench.trees import class_folders, refuse_other_classes
+from cwbench.api import SGD, ByteExamples, CropFlip, Dataset, Examples, Inner, MultiStep, OneCycle, Recipe, Split
+from cwbench.datasets import paper_settings
+from cwbench.datasets.class_folders import class_folders, refuse_other_classes
+from cwbench.datasets.image_files import ImageFiles, image_size
+from cwbench.internal.errors import DataError
 
 TESTS = ("test", "val", "valid", "validation")
 EVERY = 5
@@ -33,11 +32,11 @@ class Folder(Dataset):
 
     name = "folder"
     reference = "The layout of torchvision.datasets.ImageFolder"
-    bare: ClassVar[str | None] = "path"
-    found: ClassVar[bool] = True
+    main_field: ClassVar[str | None] = "path"
+    classes_from_files: ClassVar[bool] = True
     eps = "8/255"
     attack = Inner(steps=20, step_size=2 / 255)
-    suite = study.SUITE
+    suite = paper_settings.SUITE
     backbone = "resnet18"
     recipes = {
         "quick": Recipe(
@@ -92,11 +91,11 @@ class Folder(Dataset):
     def _splits(self) -> dict[Split, dict[str, list[str]]]:
         """Return the files of each class, relative to ``path``."""
         if not self.path.is_dir():
-            raise CwbenchError(f"there is no folder {self.path}", "folder:path=DIR names it")
+            raise DataError(f"there is no folder {self.path}", "folder:path=DIR names it")
         test = next((name for name in TESTS if (self.path / name).is_dir()), None)
         if (self.path / "train").is_dir() != bool(test):
             there, lacking = ("train", "test") if not test else (test, "train")
-            raise CwbenchError(
+            raise DataError(
                 f"{self.path} has a folder {there!r} and no {lacking!r}",
                 f"add {lacking}/CLASS/*, or name the folder that holds the classes",
             )
@@ -107,7 +106,7 @@ class Folder(Dataset):
         found = class_folders(self.path)
         few = [name for name, files in found.items() if len(files) < EVERY]
         if few:
-            raise CwbenchError(
+            raise DataError(
                 f"{self.path} has fewer than {EVERY} images of {few[0]!r}, and no test folder",
                 f"every {EVERY}th image is for testing: add some, or make folders train and test",
             )
@@ -120,7 +119,7 @@ class Folder(Dataset):
         first = self.path / next(iter(self._splits["train"].values()))[0]
         width, height = image_size(first)
         if width != height:
-            raise CwbenchError(
+            raise DataError(
                 f"{first} has {width}×{height} pixels, and images must be square",
                 "give a size, as in folder:path=DIR,size=64",
             )

@@ -6,12 +6,11 @@ from typing import final
 
 import torch
 
-from cwbench.api import Dataset, Examples, Split
-from cwbench.datasets.source import opened
-from cwbench.errors import CwbenchError
-from cwbench.images import ImageFiles
-from cwbench.recipe import SGD, Inner, Recipe, ResizedCrop, Resolution, ThreeStage
-from cwbench.trees import class_folders
+from cwbench.api import SGD, Dataset, Examples, Inner, Recipe, ResizedCrop, Resolution, Split, ThreeStage
+from cwbench.datasets.class_folders import class_folders
+from cwbench.datasets.image_files import ImageFiles
+from cwbench.datasets.torchvision_source import opened
+from cwbench.internal.errors import DataError
 
 MARGIN = 256 / 224
 """The shorter side is brought to 256 before the middle 224 are cut out."""
@@ -64,7 +63,7 @@ class ImageNet(Dataset):
             Source(folder, split=part)  # unpacks the archives, if they are there
         found = class_folders(folder / part)
         if len(found) != len(self.classes):
-            raise CwbenchError(
+            raise DataError(
                 f"{folder / part} has {len(found):,} class folders instead of {len(self.classes):,}",
                 "put ILSVRC 2012 there, a folder for each WordNet id",
             )

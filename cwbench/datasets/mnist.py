@@ -3,10 +3,9 @@
 from pathlib import Path
 from typing import final
 
-from cwbench.api import Dataset, Examples, Split, TensorExamples
-from cwbench.datasets.source import opened
-from cwbench.errors import CwbenchError
-from cwbench.recipe import SGD, Adam, Inner, MultiStep, OneCycle, Recipe
+from cwbench.api import SGD, Adam, Dataset, Examples, Inner, MultiStep, OneCycle, Recipe, Split, TensorExamples
+from cwbench.datasets.torchvision_source import opened
+from cwbench.internal.errors import DataError
 
 
 @final
@@ -52,7 +51,7 @@ class MNIST(Dataset):
             lambda folder, download: Source(folder, train=split == "train", download=download),
         )
         if len(source.data) != len(source.targets):
-            raise CwbenchError(
+            raise DataError(
                 f"mnist is damaged: {len(source.data):,} images and {len(source.targets):,} labels",
                 "remove it and fetch it again",
             )

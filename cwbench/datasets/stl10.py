@@ -5,11 +5,10 @@ from typing import Literal, final
 
 import numpy as np
 
-from cwbench.api import ByteExamples, Dataset, Examples, Split
-from cwbench.datasets import study
-from cwbench.datasets.source import byte_examples, opened
-from cwbench.pools import UNKNOWN
-from cwbench.recipe import CropFlip
+from cwbench.api import ByteExamples, CropFlip, Dataset, Examples, Split
+from cwbench.datasets import paper_settings
+from cwbench.datasets.torchvision_source import byte_examples, opened
+from cwbench.datasets.unlabelled_pool import UNKNOWN
 
 
 @final
@@ -22,11 +21,11 @@ class STL10(Dataset):
     superclasses = {"transportation": (0, 2, 8, 9), "animals": (1, 3, 4, 5, 6, 7)}
     shape = (3, 96)
     sizes = {"train": 5_000, "test": 8_000}
-    eps = study.EPS
-    attack = study.ATTACK
-    suite = study.SUITE
+    eps = paper_settings.EPS
+    attack = paper_settings.ATTACK
+    suite = paper_settings.SUITE
     backbone = "resnet18"
-    recipes = study.recipes(lr=0.01, augment=CropFlip())
+    recipes = paper_settings.recipes(lr=0.01, augment=CropFlip())
 
     def load(self, split: Split, root: Path | None) -> Examples:
         return self._read(split, root)

@@ -5,11 +5,10 @@ from typing import Literal, final
 
 import torch
 
-from cwbench.api import ByteExamples, Dataset, Examples, Split
-from cwbench.datasets import study
-from cwbench.datasets.source import byte_examples, opened
-from cwbench.pools import UNKNOWN
-from cwbench.recipe import CropFlip
+from cwbench.api import ByteExamples, CropFlip, Dataset, Examples, Split
+from cwbench.datasets import paper_settings
+from cwbench.datasets.torchvision_source import byte_examples, opened
+from cwbench.datasets.unlabelled_pool import UNKNOWN
 
 
 @final
@@ -24,11 +23,11 @@ class SVHN(Dataset):
     classes = tuple(str(digit) for digit in range(10))
     shape = (3, 32)
     sizes = {"train": 73_257, "test": 26_032}
-    eps = study.EPS
-    attack = study.ATTACK
-    suite = study.SUITE
+    eps = paper_settings.EPS
+    attack = paper_settings.ATTACK
+    suite = paper_settings.SUITE
     backbone = "resnet18"
-    recipes = study.recipes(lr=0.01, augment=CropFlip(flip=False))
+    recipes = paper_settings.recipes(lr=0.01, augment=CropFlip(flip=False))
 
     def load(self, split: Split, root: Path | None) -> Examples:
         return self._read(split, root)

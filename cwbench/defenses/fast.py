@@ -5,13 +5,8 @@ from typing import Annotated, final
 import torch.nn.functional as F
 from pydantic import Field
 
-from cwbench.api import Batch, Defense, Loss, State
-from cwbench.ascent import ascend
-from cwbench.exact import Number
-from cwbench.model import Classifier, frozen
-from cwbench.randomness import Streams
-from cwbench.recipe import Inner
-from cwbench.threat import Threat
+from cwbench.api import Batch, Classifier, Defense, Inner, Loss, State, Streams, Threat, ascend, frozen
+from cwbench.internal.exact_number import Number
 
 
 @final

@@ -11,8 +11,8 @@ from torch import Tensor
 
 from cwbench.api import Progress
 from cwbench.defenses.hypersphere import HypersphereDefense, head
-from cwbench.errors import CwbenchError
-from cwbench.exact import Number
+from cwbench.internal.errors import CwbenchError
+from cwbench.internal.exact_number import Number
 
 
 @final

@@ -6,7 +6,7 @@ from pydantic import Field
 
 from cwbench.api import Progress
 from cwbench.defenses.hypersphere import HypersphereDefense
-from cwbench.exact import Number
+from cwbench.internal.exact_number import Number
 
 
 @final

@@ -10,12 +10,8 @@ import torch.nn.functional as F
 from pydantic import Field
 from torch import Tensor, nn
 
-from cwbench.api import Batch, Loss, Progress, State
-from cwbench.defenses.adversarial import AdversarialDefense, nearby_start
-from cwbench.exact import Number
-from cwbench.model import Classifier
-from cwbench.randomness import Streams
-from cwbench.threat import Threat
+from cwbench.api import AdversarialDefense, Batch, Classifier, Loss, Progress, State, Streams, Threat, nearby_start
+from cwbench.internal.exact_number import Number
 
 
 def cosines(features: Tensor, weight: Tensor) -> Tensor:

@@ -6,11 +6,7 @@ from typing import final
 import torch.nn.functional as F
 from torch import Tensor
 
-from cwbench.api import Batch, Loss
-from cwbench.defenses.adversarial import AdversarialDefense
-from cwbench.model import Classifier
-from cwbench.randomness import Streams
-from cwbench.threat import Threat
+from cwbench.api import AdversarialDefense, Batch, Classifier, Loss, Streams, Threat
 
 
 @final

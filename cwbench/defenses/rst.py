@@ -8,16 +8,27 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from cwbench.api import Batch, Dataset, Examples, Loss, State, Task, Teacher, TrainingSet
-from cwbench.defenses.adversarial import AdversarialDefense, nearby_start
-from cwbench.defenses.trades import divergence_from, trades_loss
-from cwbench.errors import CwbenchError
-from cwbench.exact import Number
-from cwbench.model import Classifier
-from cwbench.parts import put_aside
-from cwbench.pools import open_pool
-from cwbench.randomness import Streams
-from cwbench.threat import Threat
+from cwbench.api import (
+    AdversarialDefense,
+    Batch,
+    Classifier,
+    Dataset,
+    Examples,
+    Loss,
+    State,
+    Streams,
+    Task,
+    Teacher,
+    Threat,
+    TrainingSet,
+    divergence_from,
+    hold_out,
+    nearby_start,
+    trades_loss,
+)
+from cwbench.datasets.unlabelled_pool import open_pool
+from cwbench.internal.errors import DataError, UsageError
+from cwbench.internal.exact_number import Number
 
 BATCH = 256
 
@@ -46,7 +57,7 @@ class RST(AdversarialDefense):
 
     def training_set(self, dataset: Dataset, labelled: Examples, root: Path | None) -> TrainingSet:
         if self.unlabelled and self.held_back:
-            raise CwbenchError("rst: unlabelled and held_back both name a pool", "give one of them")
+            raise UsageError("rst: unlabelled and held_back both name a pool", "give one of them")
         if self.unlabelled:
             return TrainingSet(labelled, open_pool(Path(self.unlabelled), dataset))
         pool = None if self.held_back else dataset.unlabelled(root)
@@ -54,14 +65,17 @@ class RST(AdversarialDefense):
             return TrainingSet(labelled, pool)
         share = self.held_back or dataset.held_back
         if share is None:
-            raise CwbenchError(
+            raise DataError(
                 f"{dataset.name} has no unlabelled images of its own",
                 "name some with rst:unlabelled=DIR, or hold back a part of the training set with rst:held_back=0.5",
             )
-        kept, aside = put_aside(labelled, share)
+        kept, aside = hold_out(labelled, share)
         if not len(aside) or not len(kept):
-            raise CwbenchError(f"rst: held_back {share:g} of {dataset.name} leaves one side empty", "change the share")
+            raise DataError(f"rst: held_back {share:g} of {dataset.name} leaves one side empty", "change the share")
         return TrainingSet(kept, aside)
+
+    def named_teacher(self) -> str | None:
+        return self.teacher
 
     def pseudo_labels(self, unlabelled: Examples, *, teacher: Teacher, device: torch.device) -> Tensor:
         model = teacher(self.teacher)

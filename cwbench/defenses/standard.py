@@ -4,11 +4,7 @@ from typing import final
 
 import torch.nn.functional as F
 
-from cwbench.api import Batch, Defense, Loss, State
-from cwbench.model import Classifier
-from cwbench.randomness import Streams
-from cwbench.recipe import Inner
-from cwbench.threat import Threat
+from cwbench.api import Batch, Classifier, Defense, Inner, Loss, State, Streams, Threat
 
 
 @final

@@ -3,17 +3,21 @@
 from collections.abc import Callable
 from typing import Annotated, final
 
-import torch
-import torch.nn.functional as F
 from pydantic import Field
 from torch import Tensor
 
-from cwbench.api import Batch, Loss
-from cwbench.defenses.adversarial import AdversarialDefense, nearby_start, summed_kl
-from cwbench.exact import Number
-from cwbench.model import Classifier, traced_pass
-from cwbench.randomness import Streams
-from cwbench.threat import Threat
+from cwbench.api import (
+    AdversarialDefense,
+    Batch,
+    Classifier,
+    Loss,
+    Streams,
+    Threat,
+    divergence_from,
+    nearby_start,
+    trades_loss,
+)
+from cwbench.internal.exact_number import Number
 
 
 @final
@@ -39,22 +43,3 @@ class TRADES(AdversarialDefense):
 
     def outer(self, model: Classifier, batch: Batch, adversarial: Tensor) -> Loss:
         return trades_loss(model, batch, adversarial, self.beta)
-
-
-def divergence_from(model: Classifier, x: Tensor) -> Callable[[Tensor], Tensor]:
-    """Return the map from logits (N, K) to KL(p ‖ p′), shape (N,), with p the model's output on ``x``, held fixed."""
-    with torch.no_grad():
-        log_p = model(x).log_softmax(1)
-    return lambda logits: summed_kl(log_p, logits.log_softmax(1))
-
-
-def trades_loss(model: Classifier, batch: Batch, adversarial: Tensor, beta: float) -> Loss:
-    """Return the outer loss; ``model`` is in train mode.
-
-    The third pass would repeat the first where that left no trace in the model: there its logits are taken again.
-    """
-    logits, traced = traced_pass(model, batch.x)
-    adversarial_logits = model(adversarial)
-    again = model(batch.x) if traced else logits
-    robust = summed_kl(again.log_softmax(1), adversarial_logits.log_softmax(1)).mean()
-    return Loss(F.cross_entropy(logits, batch.y) + beta * robust)

@@ -5,10 +5,10 @@ import re
 import unicodedata
 from typing import Any
 
-from cwbench.errors import CwbenchError
-from cwbench.leaderboard.place import NAME
-from cwbench.leaderboard.suites import Suites
-from cwbench.report import Report
+from cwbench.internal.errors import ReportError
+from cwbench.leaderboard.attack_suites import Suites
+from cwbench.leaderboard.layout import NAME
+from cwbench.report.report import Report
 
 LARGEST = 64 << 20
 """Bytes of an entry: ImageNet's confusion counts under seven attacks take a third of it."""
@@ -24,26 +24,26 @@ def admit(report: Report, raw: bytes, suites: Suites) -> str:
     """Return the name of the suite of a report that may stand on a board; ``raw`` is the file it was read from.
 
     Raises:
-        CwbenchError: names the field that keeps it from the board, and why.
+        ReportError: names the field that keeps it from the board, and why.
     """
     if not NAME.fullmatch(report.dataset.name):
-        raise CwbenchError(f"dataset.name: {report.dataset.name[:80]!r} is no name of a dataset")
+        raise ReportError(f"dataset.name: {report.dataset.name[:80]!r} is no name of a dataset")
     if report.dataset.split != "test":
-        raise CwbenchError("dataset.split: tensors that were handed in", "a board ranks named datasets")
+        raise ReportError("dataset.split: tensors that were handed in", "a board ranks named datasets")
     if report.dataset.limit is not None:
         judged, n = sum(report.dataset.n_per_class), report.dataset.n_available
-        raise CwbenchError(f"dataset.limit: {judged:,} of {n:,} examples were judged", "run it without --limit")
+        raise ReportError(f"dataset.limit: {judged:,} of {n:,} examples were judged", "run it without --limit")
     if len(report.dataset.classes) > MOST_CLASSES:
-        raise CwbenchError(f"dataset.classes: {len(report.dataset.classes):,} of at most {MOST_CLASSES:,}")
+        raise ReportError(f"dataset.classes: {len(report.dataset.classes):,} of at most {MOST_CLASSES:,}")
     if report.cascade:
-        raise CwbenchError("cascade: each column counts the attacks before it, too", "run it without --cascade")
+        raise ReportError("cascade: each column counts the attacks before it, too", "run it without --cascade")
     if report.digest is None:
-        raise CwbenchError("digest: there is none, as in reports from before cwbench sealed them", "run it again")
+        raise ReportError("digest: there is none, as in reports from before cwbench sealed them", "run it again")
     if not sum(report.dataset.n_per_class):
-        raise CwbenchError("dataset.n_per_class: nothing was judged")
+        raise ReportError("dataset.n_per_class: nothing was judged")
     found = unfit_text(raw)
     if found:
-        raise CwbenchError(found)
+        raise ReportError(found)
     return suites.name_of(report)
 
 

@@ -4,7 +4,8 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, JsonValue
 
-from cwbench.records import Closed, Count, Interval, Sha256, Share
+from cwbench.internal.validation import Closed, json_schema
+from cwbench.report.records import Count, Interval, Sha256, Share
 
 SCHEMA_VERSION = 1
 
@@ -99,5 +100,4 @@ class Board(Closed):
 
 def schema() -> dict[str, Any]:
     """Return the JSON schema of ``leaderboard.json``."""
-    head = {"$schema": "https://json-schema.org/draft/2020-12/schema", "title": "cwbench leaderboard, version 1"}
-    return head | Board.model_json_schema(mode="serialization") | head
+    return json_schema(Board, "cwbench leaderboard, version 1")

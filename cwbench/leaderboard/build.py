@@ -3,15 +3,15 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from cwbench.errors import CwbenchError
+from cwbench.internal.errors import CwbenchError, ReportError
+from cwbench.leaderboard.atomic_publish import building, put, recover
 from cwbench.leaderboard.board import Board, Table
 from cwbench.leaderboard.entry import Entry
+from cwbench.leaderboard.layout import JSON, MARKDOWN, PAGE, Place
 from cwbench.leaderboard.markdown import markdown
 from cwbench.leaderboard.page import page
-from cwbench.leaderboard.place import JSON, MARKDOWN, PAGE, Place
-from cwbench.leaderboard.publish import building, put, recover
 from cwbench.leaderboard.rank import rank
-from cwbench.leaderboard.reading import read_all, without_collector
+from cwbench.leaderboard.read_entries import read_all, without_collector
 from cwbench.leaderboard.verification import Verification, read_verifications
 
 
@@ -44,7 +44,7 @@ def check(place: Place) -> Sound:
     problems = [*reading.problems, *unfit]
     for name, found in verifications.items():
         if digests.get(name) != found.digest and not reading.problems:
-            problems.append(CwbenchError(f"verifications/{name}.json: it is about a report that is no entry"))
+            problems.append(ReportError(f"verifications/{name}.json: it is about a report that is no entry"))
     if problems:
         raise UnsoundError(problems, len(reading.entries) + len(reading.problems) + len(verifications) + len(unfit))
     return Sound(reading.entries, verifications)
@@ -55,7 +55,7 @@ def build(place: Place) -> tuple[Board, bool]:
 
     Raises:
         UnsoundError: a file may not stand on the board; what was rendered before stays.
-        CwbenchError: the folder is not writable.
+        ReportError: the folder is not writable.
     """
     with building(place), without_collector():
         sound = check(place)

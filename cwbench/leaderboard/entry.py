@@ -5,14 +5,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from cwbench import digest
-from cwbench.errors import CwbenchError
+from cwbench.internal import digest
+from cwbench.internal.errors import CwbenchError, ReportError, reason_of
+from cwbench.internal.text import plain
 from cwbench.leaderboard.admission import LARGEST, admit
-from cwbench.leaderboard.place import Place, entry_id
-from cwbench.leaderboard.suites import Suites
-from cwbench.records import Condition, PluginRecord, diagonal
-from cwbench.report import Report, parsed
-from cwbench.tables import plain
+from cwbench.leaderboard.attack_suites import Suites
+from cwbench.leaderboard.layout import Place, entry_id
+from cwbench.report.records import Condition, PluginRecord, diagonal
+from cwbench.report.report import Report, parsed
 
 CLEAN, WORST_CASE = "clean", "worst case"
 MOST_CELLS = 10_000
@@ -43,20 +43,20 @@ def read_entry(path: Path, place: Place, suites: Suites) -> Entry:
     """Read, recount and admit the entry in a file.
 
     Raises:
-        CwbenchError: names the entry, the field and what is wrong with it.
+        ReportError: names the entry, the field and what is wrong with it.
     """
     name = plain(path.relative_to(place.root).as_posix(), "terminal")
     if path.is_symlink() or not path.is_file() or path.suffix != ".json":
-        raise CwbenchError(f"{name}: not an entry", "only JSON files that `leaderboard submit` writes belong here")
+        raise ReportError(f"{name}: not an entry", "only JSON files that `leaderboard submit` writes belong here")
     raw = read_limited(path, name)
     report = parsed(raw, name)
     try:
         suite = admit(report, raw, suites)
     except CwbenchError as error:
-        raise CwbenchError(f"{name}: {error.message}", error.hint) from None
+        raise ReportError(f"{name}: {error.message}", error.hint) from None
     if path != place.path(report):
         expected = place.path(report).relative_to(place.root).as_posix()
-        raise CwbenchError(f"{name}: its content belongs at {expected}", "`leaderboard submit` puts it there")
+        raise ReportError(f"{name}: its content belongs at {expected}", "`leaderboard submit` puts it there")
     return entry_of(report, suite)
 
 
@@ -64,15 +64,15 @@ def read_limited(path: Path, name: str) -> bytes:
     """Return the bytes of a file that may be an entry.
 
     Raises:
-        CwbenchError: it cannot be read, or is larger than any entry.
+        ReportError: it cannot be read, or is larger than any entry.
     """
     try:
         size = path.stat().st_size
         if size > LARGEST:
-            raise CwbenchError(f"{name}: {size:,} bytes, where an entry has at most {LARGEST:,}")
+            raise ReportError(f"{name}: {size:,} bytes, where an entry has at most {LARGEST:,}")
         return path.read_bytes()
     except OSError as error:
-        raise CwbenchError(f"{name}: cannot be read: {error.strerror}") from None
+        raise ReportError(f"{name}: cannot be read: {reason_of(error)}") from None
 
 
 def entry_of(report: Report, suite: str) -> Entry:

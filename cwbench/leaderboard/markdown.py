@@ -2,9 +2,9 @@
 
 from tabulate import tabulate
 
+from cwbench.internal.text import percent, plain
 from cwbench.leaderboard.board import Board, Row, Table
 from cwbench.leaderboard.entry import CLEAN, WORST_CASE
-from cwbench.tables import percent, plain
 
 VERIFIED = {"examples": "examples", "sample": "sample", None: "–"}
 

@@ -11,10 +11,10 @@ from typing import Any
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
+from cwbench.internal.text import percent
 from cwbench.leaderboard.board import Board, Row, Standing, Table
 from cwbench.leaderboard.entry import Entry
 from cwbench.leaderboard.markdown import VERIFIED
-from cwbench.tables import percent
 
 COLUMNS = (
     ("rank", "rank", "number"),

@@ -6,11 +6,11 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from cwbench import digest
-from cwbench.classwise import Estimate, Profile, combined, corrected_minimum
+from cwbench.internal import digest
 from cwbench.leaderboard.board import Board, Row, Standing, Table
 from cwbench.leaderboard.entry import WORST_CASE, Entry
 from cwbench.leaderboard.verification import Verification
+from cwbench.report.worst_class import Estimate, Profile, combined, corrected_minimum
 
 Rows = list[tuple[dict[str, Any], Standing]]
 

@@ -7,9 +7,9 @@ from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
-from cwbench.errors import CwbenchError
-from cwbench.leaderboard.place import PAGE, Place
-from cwbench.leaderboard.publish import recover
+from cwbench.internal.errors import ReportError, reason_of
+from cwbench.leaderboard.atomic_publish import recover
+from cwbench.leaderboard.layout import PAGE, Place
 
 
 class _Quiet(SimpleHTTPRequestHandler):
@@ -27,16 +27,16 @@ def serving(place: Place, port: int) -> Iterator[ThreadingHTTPServer]:
     """Yield a server of a board's page that only this machine reaches.
 
     Raises:
-        CwbenchError: the board is not built, or the port is taken.
+        ReportError: the board is not built, or the port is taken.
     """
     recover(place)
     site = (place.root / PAGE).parent
     if not (place.root / PAGE).is_file():
-        raise CwbenchError(f"{place.root} is not built yet", "cwbench leaderboard build")
+        raise ReportError(f"{place.root} is not built yet", "cwbench leaderboard build")
     try:
         server = _Server(("127.0.0.1", port), partial(_Quiet, directory=str(site)))
     except OSError as error:
-        raise CwbenchError(f"port {port} cannot be served: {error.strerror}", "choose another with --port") from None
+        raise ReportError(f"port {port} cannot be served: {reason_of(error)}", "choose another with --port") from None
     with server:
         yield server
 

@@ -5,14 +5,14 @@ from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 
-from cwbench import sidecar
-from cwbench.errors import CwbenchError
-from cwbench.files import write_new
+from cwbench.internal.errors import CwbenchError, ReportError
+from cwbench.internal.files import write_new
 from cwbench.leaderboard.admission import admit
+from cwbench.leaderboard.attack_suites import Suites, read_suites
 from cwbench.leaderboard.entry import read_limited
-from cwbench.leaderboard.place import Place
-from cwbench.leaderboard.suites import Suites, read_suites
-from cwbench.report import first_against_schema, parsed
+from cwbench.leaderboard.layout import Place
+from cwbench.report.predictions import read_predictions
+from cwbench.report.report import first_against_schema, parsed
 
 
 def submit(reports: Sequence[Path], place: Place) -> list[Path]:
@@ -22,14 +22,14 @@ def submit(reports: Sequence[Path], place: Place) -> list[Path]:
     taken is refused by the file system itself.
 
     Raises:
-        CwbenchError: names the report, the field and what keeps it from the board, or the entry that is there already.
+        ReportError: names the report, the field and what keeps it from the board, or the entry that is there already.
     """
     suites = read_suites(place.suites)
     planned: dict[Path, bytes] = {}
     for path in reports:
         target, raw = _checked(path, place, suites)
         if target in planned:
-            raise CwbenchError(f"{path}: the same checkpoint, attacks and seed are given twice", "leave one out")
+            raise ReportError(f"{path}: the same checkpoint, attacks and seed are given twice", "leave one out")
         if target.exists():
             raise _duplicate(path, target)
         planned[target] = raw
@@ -55,12 +55,12 @@ def _checked(path: Path, place: Place, suites: Suites) -> tuple[Path, bytes]:
     try:
         admit(report, raw, suites)
     except CwbenchError as error:
-        raise CwbenchError(f"{path}: {error.message}", error.hint) from None
+        raise ReportError(f"{path}: {error.message}", error.hint) from None
     against = first_against_schema(json.loads(raw))
     if against:
-        raise CwbenchError(f"{path}: {against}", "the file does not obey the schema")
-    if sidecar.read(report, path.parent) is None:
-        raise CwbenchError(
+        raise ReportError(f"{path}: {against}", "the file does not obey the schema")
+    if read_predictions(report, path.parent) is None:
+        raise ReportError(
             f"{path}: the predictions it was written with do not lie beside it, and cannot be recounted",
             "submit it from the run's own folder",
         )
@@ -68,7 +68,7 @@ def _checked(path: Path, place: Place, suites: Suites) -> tuple[Path, bytes]:
 
 
 def _duplicate(path: Path, target: Path) -> CwbenchError:
-    return CwbenchError(
+    return ReportError(
         f"{path} is a duplicate: {target} has the same checkpoint, data, threat, attacks and seed",
         "remove that entry first if this one is to take its place",
     )

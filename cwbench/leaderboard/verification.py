@@ -6,11 +6,12 @@ from typing import Annotated, Literal
 
 from pydantic import Field, ValidationError
 
-from cwbench.errors import CwbenchError
-from cwbench.files import write_atomically
-from cwbench.leaderboard.place import Place, entry_id
-from cwbench.records import Closed, Count, Sha256
-from cwbench.report import Report, read_report
+from cwbench.internal.errors import CwbenchError, ReportError, first_complaint, reason_of
+from cwbench.internal.files import write_atomically, writing_into
+from cwbench.internal.validation import Closed
+from cwbench.leaderboard.layout import Place, entry_id
+from cwbench.report.records import Count, Sha256
+from cwbench.report.report import Report, read_report
 
 Means = Literal["examples", "sample"]
 
@@ -40,13 +41,13 @@ def require_entry(report: Report, place: Place) -> None:
     """Check that a report is an entry of a board: this one, not another run of the same training and attacks.
 
     Raises:
-        CwbenchError: it is none.
+        ReportError: it is none.
     """
     path = place.path(report)
     if report.digest is None or not path.is_file():
-        raise CwbenchError(f"the report is no entry of {place.root}", "cwbench leaderboard submit makes it one")
+        raise ReportError(f"the report is no entry of {place.root}", "cwbench leaderboard submit makes it one")
     if read_report(path).digest != report.digest:
-        raise CwbenchError(
+        raise ReportError(
             f"the entry {path.relative_to(place.root)} is another report of the same training and attacks",
             "verify the report that was submitted",
         )
@@ -56,14 +57,12 @@ def record(verification: Verification, report: Report, place: Place) -> Path:
     """Write a verification onto a board where its report is an entry; return its file.
 
     Raises:
-        CwbenchError: the report is no entry of the board, or the folder is not writable.
+        ReportError: the report is no entry of the board, or the folder is not writable.
     """
     require_entry(report, place)
     path = place.verifications / f"{entry_id(report)}.json"
-    try:
+    with writing_into(place.root):
         path.parent.mkdir(exist_ok=True)
-    except OSError as error:
-        raise CwbenchError(f"cannot write into {place.root}: {error.strerror}") from None
     write_atomically(path, (verification.model_dump_json(indent=1) + "\n").encode())
     return path
 
@@ -71,23 +70,22 @@ def record(verification: Verification, report: Report, place: Place) -> Path:
 def read_verifications(place: Place) -> tuple[dict[str, Verification], list[CwbenchError]]:
     """Return the verifications of a board by entry, and a complaint for each file that is none."""
     found: dict[str, Verification] = {}
-    problems = []
+    problems: list[CwbenchError] = []
     try:
         paths = sorted(place.verifications.iterdir()) if place.verifications.exists() else []
     except OSError as error:
-        return {}, [CwbenchError(f"cannot read {place.verifications}: {error.strerror}")]
+        return {}, [ReportError(f"cannot read {place.verifications}: {reason_of(error)}")]
     for path in (path for path in paths if not path.name.startswith(".")):
         name = path.relative_to(place.root).as_posix()
         try:
             verification = Verification.model_validate_json(path.read_bytes(), strict=True)
             if path.name != f"{verification.entry}.json":
-                raise CwbenchError(f"{name}: it is about the entry {verification.entry}")
+                raise ReportError(f"{name}: it is about the entry {verification.entry}")
             found[verification.entry] = verification
         except ValidationError as error:
-            first = error.errors()[0]
-            problems.append(CwbenchError(f"{name}: {'.'.join(map(str, first['loc'])) or 'content'}: {first['msg']}"))
+            problems.append(ReportError(f"{name}: {first_complaint(error)}"))
         except OSError as error:
-            problems.append(CwbenchError(f"{name}: cannot be read: {error.strerror}"))
+            problems.append(ReportError(f"{name}: cannot be read: {reason_of(error)}"))
         except CwbenchError as error:
             problems.append(error)
     return found, problems

@@ -7,21 +7,22 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, ValidationError
 
-from cwbench.errors import CwbenchError
-from cwbench.findings.class_curves import ClassCurves
-from cwbench.findings.class_table import ClassTable
-from cwbench.findings.confusion_blocks import ConfusionBlocks
-from cwbench.findings.homing import Homing
-from cwbench.findings.output_path import OutputPath
-from cwbench.findings.probability_variance import ProbabilityVariance
-from cwbench.findings.properties import Properties
-from cwbench.findings.robustness_intervals import RobustnessIntervals
-from cwbench.findings.temperature_table import TemperatureTable
-from cwbench.findings.training_gap import TrainingGap
-from cwbench.findings.weight_norm import WeightNorm
-from cwbench.records import Closed
-from cwbench.study.published import PublishedTable
-from cwbench.study.scale import Scale
+from cwbench.internal.errors import ReportError, first_complaint
+from cwbench.internal.files import reading
+from cwbench.internal.validation import Closed, json_schema
+from cwbench.study.findings.class_curves import ClassCurves
+from cwbench.study.findings.class_table import ClassTable
+from cwbench.study.findings.confusion_blocks import ConfusionBlocks
+from cwbench.study.findings.homing import Homing
+from cwbench.study.findings.hypothesis_tests import Properties
+from cwbench.study.findings.output_path import OutputPath
+from cwbench.study.findings.probability_variance import ProbabilityVariance
+from cwbench.study.findings.robustness_intervals import RobustnessIntervals
+from cwbench.study.findings.temperature_table import TemperatureTable
+from cwbench.study.findings.training_gap import TrainingGap
+from cwbench.study.findings.weight_norm import WeightNorm
+from cwbench.study.paper_numbers import PublishedTable
+from cwbench.study.settings import Scale
 
 AnyFinding = Annotated[
     ClassCurves
@@ -68,17 +69,14 @@ def read_record(path: Path) -> PieceRecord:
     Raises:
         CwbenchError: it cannot be read, or is none.
     """
+    with reading(path, ReportError):
+        content = path.read_bytes()
     try:
-        return PieceRecord.model_validate_json(path.read_bytes())
-    except OSError as error:
-        raise CwbenchError(f"cannot read {path}: {error.strerror}") from None
+        return PieceRecord.model_validate_json(content)
     except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(map(str, first["loc"]))
-        raise CwbenchError(f"{path} is no piece of a study: {where}: {first['msg']}", "remove it") from None
+        raise ReportError(f"{path} is not a figure of a study: {first_complaint(error)}", "remove it") from None
 
 
 def schema() -> dict[str, Any]:
     """Return the JSON schema of a piece of the study."""
-    head = {"$schema": "https://json-schema.org/draft/2020-12/schema", "title": "cwbench study, version 1"}
-    return head | PieceRecord.model_json_schema(mode="serialization") | head
+    return json_schema(PieceRecord, "cwbench study, version 1")

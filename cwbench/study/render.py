@@ -11,14 +11,14 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 from tabulate import tabulate
 
-from cwbench.errors import CwbenchError
-from cwbench.files import write_atomically
-from cwbench.findings.result import Finding
-from cwbench.plots import rendered
-from cwbench.study.pieces import PIECES, Piece
+from cwbench.internal.errors import CwbenchError
+from cwbench.internal.files import write_atomically, writing_into
+from cwbench.internal.text import plain
+from cwbench.report.plots import rendered
+from cwbench.study.figures import PIECES, Piece
+from cwbench.study.findings.finding import Finding
 from cwbench.study.record import PieceRecord, read_record
-from cwbench.suite.run import Item
-from cwbench.tables import plain
+from cwbench.sweep.engine import Item
 
 PAGE, MARKDOWN, FIGURES = "index.html", "study.md", "figures"
 
@@ -64,10 +64,8 @@ def write(records: Sequence[PieceRecord], folder: Path, failed: Sequence[Item]) 
     Raises:
         CwbenchError: the folder is not writable.
     """
-    try:
+    with writing_into(folder, "choose another with --out"):
         (folder / FIGURES).mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise CwbenchError(f"cannot write into {folder}: {error.strerror}", "choose another with --out") from None
     shown = {record.piece: _drawn(record) for record in records}
     for record in records:
         write_atomically(folder / f"{record.piece}.json", record.to_json().encode())

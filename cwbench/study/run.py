@@ -7,26 +7,27 @@ from pathlib import Path
 
 import torch
 
-from cwbench import __version__, data
+from cwbench import __version__
 from cwbench.api import Dataset
-from cwbench.checkpoints import Store
-from cwbench.errors import CwbenchError
-from cwbench.findings.confusion_blocks import check_groups
-from cwbench.findings.result import Finding
-from cwbench.findings.without import FEWEST
+from cwbench.checkpoints.store import Store
+from cwbench.datasets import splits
+from cwbench.datasets.without_class import FEWEST
+from cwbench.internal.errors import CwbenchError, UsageError
 from cwbench.plan import choose_device
-from cwbench.registry import Registry
-from cwbench.spec import validated
-from cwbench.study.doubts import doubts
-from cwbench.study.evidence import Evidence, without_training
-from cwbench.study.pieces import PIECES, Piece, wanted_removals
-from cwbench.study.published import PUBLISHED
+from cwbench.plugins.registry import Registry
+from cwbench.spec import EvaluationSettings
+from cwbench.study.figures import PIECES, Piece, wanted_removals
+from cwbench.study.findings.confusion_blocks import check_groups
+from cwbench.study.findings.finding import Finding
+from cwbench.study.paper_numbers import PUBLISHED
 from cwbench.study.record import PieceRecord
 from cwbench.study.render import Studied, write
-from cwbench.study.scale import REFERENCE, Machine, Scale, curve_step, dataset_of
-from cwbench.suite.identity import Training
-from cwbench.suite.outcome import Failed
-from cwbench.suite.run import Engine, Item, Watch, run_all
+from cwbench.study.results import Evidence, without_training
+from cwbench.study.settings import REFERENCE, Machine, Scale, curve_step, dataset_of
+from cwbench.study.warnings import doubts
+from cwbench.sweep.engine import Engine, Item, Watch, run_all
+from cwbench.sweep.identity import Training
+from cwbench.sweep.outcome import Failed
 
 ALL = "all"
 HOMING, CONFUSION = "figure3", "figure2"
@@ -49,25 +50,22 @@ def pieces_of(names: Sequence[str]) -> list[Piece]:
     """Return the pieces of some names, in the order of the page.
 
     Raises:
-        CwbenchError: there is no such piece.
+        UsageError: there is no such piece.
     """
     known = [piece.name for piece in PIECES]
     unknown = [name for name in names if name not in (*known, ALL)]
     if unknown:
-        raise CwbenchError(f"the study has no {', '.join(unknown)}", f"known: {', '.join([*known, ALL])}")
+        raise UsageError(f"the study has no {', '.join(unknown)}", f"known: {', '.join([*known, ALL])}")
     return [piece for piece in PIECES if piece.name in names or ALL in names]
 
 
-def machine_of(
-    scale: Scale, registry: Registry, *, data: Path | None, device: str = "auto", precision: str = "fp32"
-) -> Machine:
+def machine_of(scale: Scale, registry: Registry, data: Path | None, settings: EvaluationSettings) -> Machine:
     """Return where a study is done.
 
     Raises:
-        CwbenchError: the scale names what there is not, or there is no such precision.
+        UsageError: the scale names what there is not.
     """
-    step = curve_step(scale, dataset_of(scale, registry))
-    return validated(Machine, {"data": data, "device": device, "precision": precision, "every": step}, "the study")
+    return Machine(data=data, settings=settings, every=curve_step(scale, dataset_of(scale, registry)))
 
 
 def study(wanted: Study, registry: Registry, watch: Watch = lambda items, schedule: None) -> Studied:
@@ -76,7 +74,7 @@ def study(wanted: Study, registry: Registry, watch: Watch = lambda items, schedu
     A cell that fails costs the pieces that need it, and they say so.
 
     Raises:
-        CwbenchError: names that are none, a piece that the dataset cannot have, or nothing can be written.
+        UsageError: names that are none, a piece that the dataset cannot have, or nothing can be written.
     """
     scale, pieces = wanted.scale, pieces_of(wanted.names)
     dataset = dataset_of(scale, registry)
@@ -85,7 +83,7 @@ def study(wanted: Study, registry: Registry, watch: Watch = lambda items, schedu
     keys = [(d, a, s) for piece in pieces for d, a in piece.cells(scale) for s in scale.seeds]
     keys = list(dict.fromkeys(keys))
     named = [(f"{d} × {a} × {scale.dataset} × seed {s}", scale.run(d, a, s, wanted.machine)) for d, a, s in keys]
-    with data.remembering():
+    with splits.remembering():
         items = dict(zip(keys, run_all(named, wanted.engine, registry, watch=watch), strict=True))
         evidence = Evidence(scale, wanted.machine, registry, Store.default(), wanted.engine.results, items)
         homing = any(piece.name == HOMING for piece in pieces)
@@ -93,7 +91,7 @@ def study(wanted: Study, registry: Registry, watch: Watch = lambda items, schedu
         records = [_recorded(piece, evidence) for piece in pieces]
     failed = [item for item in [*items.values(), *untrained] if isinstance(item.outcome, Failed)]
     if alone and len(records) == 1 and not records[0].findings:
-        raise CwbenchError(f"{wanted.names[0]}: {records[0].notes[0]}", "nothing was written")
+        raise UsageError(f"{wanted.names[0]}: {records[0].notes[0]}", "nothing was written")
     return write(records, wanted.folder, failed)
 
 
@@ -103,17 +101,17 @@ def _refuse_early(wanted: Study, dataset: Dataset) -> None:
     if scale.homing not in ("all", "most-confused"):
         unknown = [index for index in scale.homing if int(index) >= k]
         if unknown:
-            raise CwbenchError(f"there is no class {unknown[0]} to remove", f"classes are 0 to {k - 1}")
+            raise UsageError(f"there is no class {unknown[0]} to remove", f"classes are 0 to {k - 1}")
     if scale.example is not None and scale.example >= dataset.sizes["test"]:
-        raise CwbenchError(f"there is no test image {scale.example}", f"they are 0 to {dataset.sizes['test'] - 1}")
+        raise UsageError(f"there is no test image {scale.example}", f"they are 0 to {dataset.sizes['test'] - 1}")
     check_groups(scale.superclasses, k)
     if HOMING in wanted.names and k - 1 < FEWEST:
-        raise CwbenchError(
+        raise UsageError(
             f"{dataset.name} has {k} classes, and without one of them {k - 1} are left",
             f"the homing experiment of figure 3 needs {FEWEST} or more to be left",
         )
     if CONFUSION in wanted.names and not (scale.superclasses or dataset.superclasses):
-        raise CwbenchError(
+        raise UsageError(
             f"{dataset.name} has no superclasses, by which figure 2 groups the classes",
             "give groups, as --superclasses round=0,6,8,9; 'study all' shows its confusion without them",
         )
@@ -156,6 +154,6 @@ def _recorded(piece: Piece, evidence: Evidence) -> PieceRecord:
             "created": datetime.now(UTC),
             "cwbench": __version__,
             "torch": torch.__version__,
-            "device": choose_device(evidence.machine.device).type,
+            "device": choose_device(evidence.machine.settings.device).type,
         }
     )

@@ -6,8 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from cwbench.randomness import BatchStreams
-from cwbench.recipe import CropFlip, ResizedCrop
+from cwbench.api import BatchStreams, CropFlip, ResizedCrop
 
 
 def augmented(x: Tensor, augment: CropFlip | ResizedCrop | None, streams: BatchStreams) -> Tensor:

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor, nn
 
-from cwbench.recipe import EMA, Averaging, EpochEMA, Mean
+from cwbench.api import EMA, Averaging, EpochEMA, Mean
 
 
 class Average:

@@ -10,13 +10,12 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 from torch.utils.data import Dataset as Source
 
-from cwbench.api import Batch, Examples, TrainingSet
-from cwbench.errors import CwbenchError
-from cwbench.images import ImageFiles
-from cwbench.parallel import Team
-from cwbench.randomness import BatchStreams
-from cwbench.recipe import Recipe, ResizedCrop
+from cwbench.api import Batch, BatchStreams, Examples, Recipe, ResizedCrop, TrainingSet
+from cwbench.datasets.image_files import ImageFiles
+from cwbench.internal.distributed import Team
+from cwbench.internal.errors import CwbenchError
 from cwbench.training.augment import augmented
+from cwbench.training.synchronise import share_of
 
 READERS = min(os.cpu_count() or 1, 8)
 """Processes that read images ahead of the training."""
@@ -49,7 +48,7 @@ class Batches:
         for number, parts in enumerate(zip(*columns, strict=True)):
             whole = sum(len(order[number]) for order in orders)
             x = torch.cat(parts)
-            rows = [self.team.share(order[number]) for order in orders]
+            rows = [share_of(order[number], self.team) for order in orders]
             yield Batch(x, self._labels(rows)), len(x) * self.team.size / whole
 
     def _images(
@@ -57,7 +56,7 @@ class Batches:
     ) -> Iterator[Tensor]:
         """Yield this process's images of each batch on its device, changed at random and at the epoch's size."""
         augment, resolution = self.recipe.augment, self.recipe.resolution_at(epoch)
-        rows = [self.team.share(part) for part in order]
+        rows = [share_of(part, self.team) for part in order]
         draws = [streams.child(number) for number in range(len(rows))]
         crop = None
         if isinstance(augment, ResizedCrop) and isinstance(examples, ImageFiles):

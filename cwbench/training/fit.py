@@ -8,22 +8,33 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from cwbench import progress
-from cwbench.api import Batch, Examples, Progress, State, Task, Teacher, TrainingSet
-from cwbench.checkpoints import Checkpoint, Partial, Store
-from cwbench.errors import CwbenchError
-from cwbench.events import EpochFinished
-from cwbench.model import Classifier, Model
-from cwbench.parallel import ALONE, Team
-from cwbench.randomness import BatchStreams, key
+from cwbench.api import (
+    Batch,
+    BatchStreams,
+    Classifier,
+    EpochFinished,
+    Examples,
+    Model,
+    Progress,
+    State,
+    Task,
+    Teacher,
+    TrainingSet,
+    key,
+)
+from cwbench.checkpoints.store import Checkpoint, Partial, Store
+from cwbench.internal import progress
+from cwbench.internal.distributed import ALONE, Team
+from cwbench.internal.errors import CwbenchError
 from cwbench.training.average import Average, running_statistics
 from cwbench.training.batches import Batches
 from cwbench.training.job import Job
 from cwbench.training.optimizer import make_optimizer, restore, state_of
 from cwbench.training.rebuild import load_classifier, placed, rebuilt
 from cwbench.training.selection import robust_accuracy
+from cwbench.training.synchronise import average
 
-Probe = Callable[[Classifier], Mapping[str, Any]]
+Measure = Callable[[Classifier], Mapping[str, Any]]
 """Measures a classifier between two epochs; the result is JSON-able and goes into the record."""
 LOOK = 50
 """After how many batches the losses are looked at: a look at every one would make an accelerator wait."""
@@ -34,7 +45,7 @@ Watch = Callable[[EpochFinished], None]
 
 
 def fit(
-    job: Job, store: Store, probe: Probe | None = None, team: Team = ALONE, watch: Watch | None = None
+    job: Job, store: Store, measure: Measure | None = None, team: Team = ALONE, watch: Watch | None = None
 ) -> Checkpoint:
     """Return the trained checkpoint from the store, or train it, going on where a killed training stopped.
 
@@ -50,8 +61,8 @@ def fit(
         advance(training.epoch)
         while training.epoch < training.last_epoch:
             training.run_epoch()
-            if probe and job.every and training.epoch % job.every == 0:
-                training.curves.append({"epoch": training.epoch, **probe(training.candidate())})
+            if measure and job.every and training.epoch % job.every == 0:
+                training.curves.append({"epoch": training.epoch, **measure(training.candidate())})
             team.from_leader(training.save)
             if watch and team.leads:
                 watch(training.finished())
@@ -218,9 +229,9 @@ class Training:
         self._refuse_bad(losses)
         self._refuse_bad_weights()
         statistics = running_statistics(self.model)
-        self.team.average(statistics.values())
-        self.team.average(self.average.tensors[name] for name in statistics if name in self.average.tensors)
-        self.team.average(self.tally.values())
+        average(statistics.values(), self.team)
+        average((self.average.tensors[name] for name in statistics if name in self.average.tensors), self.team)
+        average(self.tally.values(), self.team)
         self.tally = {name: tensor.cpu() * self.team.size for name, tensor in self.tally.items()}
         self.epoch += 1
         self.losses.append(float(losses.mean()))
@@ -259,7 +270,7 @@ class Training:
         found.total.backward()
         if found.before_step:
             found.before_step()
-        self.team.average((p.grad for p in self.model.parameters() if p.grad is not None), weight)
+        average((p.grad for p in self.model.parameters() if p.grad is not None), self.team, weight)
         if recipe.clip_norm:
             torch.nn.utils.clip_grad_norm_(self.model.parameters(), recipe.clip_norm)
         self.optimizer.step()
@@ -268,7 +279,7 @@ class Training:
             own = counted.detach().float()
             self.tally[name] = self.tally[name] + own if name in self.tally else own
         mean = found.total.detach().float().clone()
-        self.team.average([mean], weight)
+        average([mean], self.team, weight)
         return mean
 
     def _judge(self) -> None:

@@ -9,25 +9,32 @@ from typing import Any
 
 import torch
 
-from cwbench import data, digest
-from cwbench.api import Backbone, Dataset, Defense, Examples, Plugin, TrainingSet
-from cwbench.defenses.standard import Standard
-from cwbench.errors import CwbenchError
-from cwbench.model import Classifier
-from cwbench.parallel import ALONE, Team
-from cwbench.parts import put_aside
-from cwbench.plan import Plan, default_attack
-from cwbench.randomness import key
-from cwbench.recipe import Inner, Recipe
-from cwbench.registry import Registry
-from cwbench.threat import Threat
-
-NO_INFLUENCE = (
-    "cwbench",
-    *(f"cwbench.{room}" for room in ("checkpoints", "data", "digest", "errors", "events", "files", "hookspecs")),
-    *(f"cwbench.{room}" for room in ("hub", "plan", "plugins", "progress", "registry", "spec")),
+from cwbench.api import (
+    Backbone,
+    Classifier,
+    Dataset,
+    Defense,
+    Examples,
+    Inner,
+    Plugin,
+    Recipe,
+    Threat,
+    TrainingSet,
+    hold_out,
+    key,
 )
-"""Rooms that training imports and that cannot change the weights it arrives at: their code is not in the digest."""
+from cwbench.datasets import splits
+from cwbench.defenses.standard import Standard
+from cwbench.internal import digest
+from cwbench.internal.distributed import ALONE, Team
+from cwbench.internal.errors import UsageError
+from cwbench.plan import Plan, default_attack
+from cwbench.plugins.registry import Registry
+
+DECIDE_WEIGHTS = ("api", "attacks", "backbones", "datasets", "defenses", "training")
+"""The packages whose code can change the weights that a training arrives at: what a checkpoint's digest holds of them is
+what the training reaches from its own modules and those of its plugins. The other packages resolve names, keep files or
+show progress."""
 
 
 @dataclass(frozen=True)
@@ -61,14 +68,14 @@ class Job:
         """Open the training split of a plan.
 
         Raises:
-            CwbenchError: missing or damaged data, no unlabelled images for a defense that needs them, or a batch larger
+            UsageError: missing or damaged data, no unlabelled images for a defense that needs them, or a batch larger
                 than the set.
         """
-        split, held_out = data.open_split(plan.dataset, "train", plan.root), None
+        split, held_out = splits.open_split(plan.dataset, "train", plan.root), None
         if plan.recipe.held_out is not None:
-            split, held_out = put_aside(split, plan.recipe.held_out)
+            split, held_out = hold_out(split, plan.recipe.held_out)
             if not len(held_out):
-                raise CwbenchError(
+                raise UsageError(
                     f"recipe.held_out {plan.recipe.held_out:g} of {plan.dataset.name} is not one example of a class",
                     "hold out more",
                 )
@@ -80,13 +87,13 @@ class Job:
             held_out=held_out,
             backbone=plan.backbone,
             defense=plan.defense,
-            recipe_name=plan.recipe_name,
+            recipe_name=plan.recipe_label,
             recipe=plan.recipe,
             threat=plan.threat,
             inner_scale=plan.inner_scale,
-            seed=plan.seed,
+            seed=plan.settings.seed,
             device=plan.device,
-            mixed=plan.precision == "bf16",
+            mixed=plan.settings.precision == "bf16",
             processes=team.size,
             curves=curves,
             registry=plan.registry,
@@ -97,14 +104,14 @@ class Job:
         """Everything that determines the weights, as JSON."""
         unlabelled = self.data.unlabelled
         return {
-            "format": 2,
+            "format": 3,
             "dataset": self._described(self.dataset)
             | {
                 "classes": list(self.dataset.classes),
                 "shape": list(self.dataset.shape),
-                "train": data.digest(self.data.labelled),
-                "unlabelled": None if unlabelled is None else data.digest(unlabelled),
-                "held_out": None if self.data.held_out is None else data.digest(self.data.held_out),
+                "train": splits.digest(self.data.labelled),
+                "unlabelled": None if unlabelled is None else splits.digest(unlabelled),
+                "held_out": None if self.data.held_out is None else splits.digest(self.data.held_out),
             },
             "backbone": self._described(self.backbone),
             "defense": self._described(self.defense),
@@ -114,14 +121,14 @@ class Job:
             "seed": self.seed,
             "selection": None
             if self.held_out is None
-            else {"attack": self.selection_attack.model_dump(mode="json"), "examples": data.digest(self.held_out)},
+            else {"attack": self.selection_attack.model_dump(mode="json"), "examples": splits.digest(self.held_out)},
             "curves": self.curves,
             "precision": "bf16" if self.mixed else "fp32",
             "processes": self.processes,
             "device": self.device.type,
             "torch": torch.__version__,
-            "libraries": {name: version(name) for name in ("torchvision", "pillow", *self._also())},
-            "code": digest.of_code("cwbench.training.fit", skip=NO_INFLUENCE),
+            "libraries": {name: version(name) for name in ("torchvision", "pillow", *self.backbone.libraries)},
+            "code": digest.of_code("cwbench.training.fit", packages=DECIDE_WEIGHTS),
         }
 
     @property
@@ -141,10 +148,6 @@ class Job:
         elif seen > split:
             kind, description = "labelled", f"{labelled:,} examples, where the training split of {name} has {split:,}"
         return {"kind": kind, "labelled": labelled, "unlabelled": unlabelled, "description": description}
-
-    def _also(self) -> tuple[str, ...]:
-        """Return libraries that only this training depends on."""
-        return ("timm",) if self.backbone.name == "timm" else ()
 
     @property
     def every(self) -> int | None:
@@ -193,7 +196,7 @@ class Job:
             "distribution": origin.distribution,
             # cwbench's own version says less than the code below and would retrain everything with every release.
             "version": None if origin.distribution == "cwbench" else origin.version,
-            "code": digest.of_code(*dict.fromkeys(modules), skip=NO_INFLUENCE),
+            "code": digest.of_code(*dict.fromkeys(modules), packages=DECIDE_WEIGHTS),
         }
 
 
@@ -201,11 +204,11 @@ def _refuse_misfit_batches(recipe: Recipe, training_set: TrainingSet, dataset: D
     sizes = [recipe.batch_size, *(stage.batch_size for stage in recipe.resolutions)]
     n = len(training_set.labelled)
     if max(sizes) > n:
-        raise CwbenchError(
+        raise UsageError(
             f"a batch of {max(sizes):,} is larger than the {n:,} training examples of {dataset.name}",
             "set a smaller one: --set recipe.batch_size=..." + " and recipe.resolutions=..." * bool(recipe.resolutions),
         )
     parts = team.size * (1 if training_set.unlabelled is None else 2)
     if min(sizes) < parts:
         shared = f"{team.size} processes" + (", half of it unlabelled" if parts > team.size else "")
-        raise CwbenchError(f"a batch of {min(sizes)} cannot be shared by {shared}", f"set it to {parts} or more")
+        raise UsageError(f"a batch of {min(sizes)} cannot be shared by {shared}", f"set it to {parts} or more")

@@ -4,11 +4,11 @@ from dataclasses import dataclass
 
 import torch
 
-from cwbench.checkpoints import Checkpoint
-from cwbench.errors import CwbenchError
-from cwbench.model import Classifier
-from cwbench.registry import Registry
-from cwbench.spec import validated
+from cwbench.api import Backbone, Classifier, Defense
+from cwbench.checkpoints.store import Checkpoint
+from cwbench.internal.errors import CheckpointError
+from cwbench.internal.validation import validated
+from cwbench.plugins.registry import Registry
 from cwbench.training.job import Job
 
 
@@ -16,7 +16,7 @@ def load_classifier(job: Job, checkpoint: Checkpoint) -> Classifier:
     """Return the classifier of a checkpoint of this job on the job's device, in eval mode.
 
     Raises:
-        CwbenchError: the weights do not fit the network.
+        CheckpointError: the weights do not fit the network.
     """
     return placed(_filled(job.fresh_classifier(), checkpoint, job.backbone.name), job.device).eval()
 
@@ -26,7 +26,10 @@ class Rebuilt:
     """A classifier, and what it was trained for."""
 
     model: Classifier
+    backbone: Backbone
+    defense: Defense
     dataset: str
+    """The name of the one that it was trained for."""
     classes: tuple[str, ...]
     shape: tuple[int, int]
     """Channels, and height (= width) in pixels."""
@@ -40,7 +43,7 @@ def rebuilt(checkpoint: Checkpoint, registry: Registry, device: torch.device) ->
     """Return the classifier of any stored checkpoint, in eval mode, on a device.
 
     Raises:
-        CwbenchError: its parts are not installed, or the weights do not fit them.
+        CheckpointError: its parts are not installed, or the weights do not fit them.
     """
     subject = f"checkpoint {checkpoint.digest[:12]}"
     try:
@@ -49,12 +52,12 @@ def rebuilt(checkpoint: Checkpoint, registry: Registry, device: torch.device) ->
         backbone = validated(registry.backbone(body["name"]), body["fields"], f"backbone of {subject}")
         defense = validated(registry.defense(training["name"]), training["fields"], f"defense of {subject}")
     except (KeyError, TypeError) as error:
-        raise CwbenchError(f"{subject}: its description lacks {error}") from None
+        raise CheckpointError(f"{subject}: its description lacks {error}") from None
     with torch.random.fork_rng(devices=[]):
         features = backbone.build(channels=channels, size=size)
         model = Classifier(features, defense.classifier(features.width, len(classes)))
     model = placed(_filled(model, checkpoint, backbone.name), device).eval()
-    return Rebuilt(model, name, classes, (channels, size))
+    return Rebuilt(model, backbone, defense, name, classes, (channels, size))
 
 
 def placed(model: Classifier, device: torch.device) -> Classifier:
@@ -67,5 +70,5 @@ def _filled(model: Classifier, checkpoint: Checkpoint, backbone: str) -> Classif
         model.load_state_dict(dict(checkpoint.weights))
     except RuntimeError as error:
         first = str(error).splitlines()[1].strip() if "\n" in str(error) else str(error)
-        raise CwbenchError(f"checkpoint {checkpoint.digest[:12]} does not fit {backbone}: {first}") from None
+        raise CheckpointError(f"checkpoint {checkpoint.digest[:12]} does not fit {backbone}: {first}") from None
     return model

@@ -3,8 +3,8 @@
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from cwbench.checkpoints import SHORTEST, Store
-from cwbench.errors import CwbenchError
+from cwbench.checkpoints.store import SHORTEST, Store
+from cwbench.internal.errors import CheckpointError
 from cwbench.training.job import Job
 
 
@@ -12,20 +12,20 @@ def require_same(job: Job, store: Store, uri: str) -> None:
     """Check that a job is the training that was left unfinished under a digest, or the beginning of one.
 
     Raises:
-        CwbenchError: there is none, or this job differs from it; the message names each field that does.
+        CheckpointError: there is none, or this job differs from it; the message names each field that does.
     """
     unfinished = {key: partial.identity for key, partial in store.unfinished().items()}
     matches = [key for key in unfinished if key.startswith(uri)] if len(uri) >= SHORTEST else []
     if len(matches) != 1:
         known = ", ".join(key[:12] for key in unfinished) or "none"
-        raise CwbenchError(
+        raise CheckpointError(
             f"{len(matches) or 'no'} unfinished trainings begin with {uri!r}",
             f"there are: {known}; eight characters are enough",
         )
     (key,) = matches
     if key != job.digest:
         changed = "; ".join(differences(unfinished[key], job.identity))
-        raise CwbenchError(
+        raise CheckpointError(
             f"the unfinished training {key[:12]} is another one: {changed}",
             "give the same options to go on with it, or leave --resume out to train anew",
         )

@@ -3,12 +3,7 @@
 import torch
 import torch.nn.functional as F
 
-from cwbench.api import Examples
-from cwbench.ascent import ascend
-from cwbench.model import Classifier, evaluating, frozen
-from cwbench.randomness import BatchStreams
-from cwbench.recipe import Inner
-from cwbench.threat import Threat
+from cwbench.api import BatchStreams, Classifier, Examples, Inner, Threat, ascend, evaluating, frozen
 
 BATCH = 256
 

@@ -9,15 +9,22 @@ from pydantic import Field
 from torch import Tensor
 
 import cwbench
-from cwbench.api import Batch, Defense, Loss, Progress, State, Task
-from cwbench.defenses.adversarial import AdversarialDefense
+from cwbench.api import (
+    AdversarialDefense,
+    Batch,
+    Classifier,
+    Defense,
+    Inner,
+    Loss,
+    Progress,
+    State,
+    Streams,
+    Task,
+    Threat,
+)
 from cwbench.defenses.madry import Madry
 from cwbench.defenses.mart import MART
 from cwbench.defenses.trades import TRADES
-from cwbench.model import Classifier
-from cwbench.randomness import Streams
-from cwbench.recipe import Inner
-from cwbench.threat import Threat
 
 cwbench_api_version = 1
 

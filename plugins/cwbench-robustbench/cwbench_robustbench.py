@@ -14,11 +14,11 @@ from urllib.parse import quote
 from urllib.request import urlopen
 
 import cwbench
-from cwbench import CwbenchError, digest
-from cwbench.api import Dataset, OpenedCheckpoint
-from cwbench.errors import did_you_mean
-from cwbench.files import cache_root, write_atomically
-from cwbench.records import ExternalFigure
+from cwbench import CwbenchError
+from cwbench.api import Dataset, ExternalFigure, OpenedCheckpoint
+from cwbench.internal import digest
+from cwbench.internal.errors import did_you_mean
+from cwbench.internal.files import cache_root, write_atomically
 
 cwbench_api_version = 1
 

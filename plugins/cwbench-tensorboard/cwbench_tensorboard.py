@@ -8,7 +8,7 @@ from torch.utils.tensorboard import SummaryWriter
 
 import cwbench
 from cwbench import Report
-from cwbench.events import AttackFinished, EpochFinished, RunStarted
+from cwbench.api import AttackFinished, EpochFinished, RunStarted
 
 cwbench_api_version = 1
 

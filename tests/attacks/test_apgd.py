@@ -6,13 +6,10 @@ import pytest
 import torch
 from torch import Tensor
 
-from cwbench.api import Budget
+from cwbench.api import Budget, ExampleStreams, Linf, frozen
 from cwbench.attacks.apgd_ce import APGDCE
 from cwbench.attacks.apgd_t import APGDT, targeted_dlr
-from cwbench.attacks.auto_ascent import checkpoints
-from cwbench.model import frozen
-from cwbench.randomness import ExampleStreams
-from cwbench.threat import Linf
+from cwbench.attacks.auto_pgd import checkpoints
 
 EPS, STEPS = 0.05, 24
 

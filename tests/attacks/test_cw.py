@@ -4,11 +4,8 @@ import math
 
 import torch
 
-from cwbench.api import Budget
+from cwbench.api import Budget, ExampleStreams, Linf, frozen
 from cwbench.attacks.cw import CW
-from cwbench.model import frozen
-from cwbench.randomness import ExampleStreams
-from cwbench.threat import Linf
 
 ITERATIONS, SEARCHES = 60, 4
 

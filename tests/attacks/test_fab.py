@@ -4,11 +4,8 @@ import pytest
 import torch
 from scipy.optimize import linprog, minimize
 
-from cwbench.api import Budget
+from cwbench.api import Budget, ExampleStreams, frozen, make_threat
 from cwbench.attacks.fab_t import FABT, to_hyperplane
-from cwbench.model import frozen
-from cwbench.randomness import ExampleStreams
-from cwbench.threat import make_threat
 
 
 def shortest(point, normal, value, norm):

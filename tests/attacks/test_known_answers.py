@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from cwbench.api import Budget
+from cwbench.api import Budget, ExampleStreams, frozen, make_threat
 from cwbench.attacks.apgd_ce import APGDCE
 from cwbench.attacks.apgd_t import APGDT
 from cwbench.attacks.autoattack import AutoAttack
@@ -16,9 +16,6 @@ from cwbench.attacks.nattack import NAttack
 from cwbench.attacks.pgd import PGD
 from cwbench.attacks.square import Square
 from cwbench.attacks.tpgd import TemperaturePGD
-from cwbench.model import frozen
-from cwbench.randomness import ExampleStreams
-from cwbench.threat import make_threat
 
 N, CLASSES, RADIUS = 40, 3, {"Linf": 0.03, "L2": 0.07}
 STEPS = {"steps": 40, "step_size": 0.02}

@@ -2,11 +2,8 @@
 
 import torch
 
-from cwbench.api import Budget
+from cwbench.api import Budget, ExampleStreams, Linf, frozen
 from cwbench.attacks.nattack import NAttack
-from cwbench.model import frozen
-from cwbench.randomness import ExampleStreams
-from cwbench.threat import Linf
 
 EPS, POPULATION, ITERATIONS, SIGMA, RATE = 0.05, 20, 15, 0.1, 0.02
 

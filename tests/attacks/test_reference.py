@@ -6,15 +6,12 @@ import pytest
 import torch
 from torch import Tensor
 
-from cwbench.api import Attack, Budget
+from cwbench.api import Attack, Budget, ExampleStreams, Linf, frozen
 from cwbench.attacks.cw_pgd import CWPGD
 from cwbench.attacks.fgsm import FGSM
 from cwbench.attacks.margin import margin
 from cwbench.attacks.pgd import PGD
 from cwbench.attacks.tpgd import TemperaturePGD
-from cwbench.model import frozen
-from cwbench.randomness import ExampleStreams
-from cwbench.threat import Linf
 
 EPS, STEPS, SIZE = 0.06, 7, 0.02
 

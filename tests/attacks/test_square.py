@@ -5,12 +5,9 @@ import math
 import pytest
 import torch
 
-from cwbench.api import Budget
+from cwbench.api import L2, Budget, ExampleStreams, Linf, frozen
 from cwbench.attacks.square import Square
-from cwbench.attacks.squares import Bumps, bump
-from cwbench.model import frozen
-from cwbench.randomness import ExampleStreams
-from cwbench.threat import L2, Linf
+from cwbench.attacks.square_proposals import Bumps, bump
 
 EPS, QUERIES = 0.03, 200
 

@@ -9,10 +9,11 @@ from torch import nn
 from cwbench.backbones.digits_cnn import DigitsCNN
 from cwbench.backbones.mnist_cnn import MnistCNN
 from cwbench.backbones.normalize import Normalize
-from cwbench.errors import CwbenchError
+from cwbench.internal.errors import CwbenchError
 from cwbench.plan import make_plan
-from cwbench.registry import installed
-from cwbench.spec import PluginSpec, RunSpec
+from cwbench.plugins.naming import PluginSpec
+from cwbench.plugins.registry import installed
+from cwbench.spec import RunSpec
 
 
 def test_normalisation_by_hand():

@@ -11,9 +11,9 @@ import pytest
 from cwbench.cli import main
 from cwbench.cli.plugins import _checked
 from cwbench.datasets.digits import Digits
-from cwbench.errors import CwbenchError
-from cwbench.plugins import Offer, Origin
-from cwbench.report import read_report, schema
+from cwbench.internal.errors import CwbenchError
+from cwbench.plugins.discovery import Offer, Origin
+from cwbench.report.report import read_report, schema
 
 HERE = Origin("here", "here", "1")
 QUICK = ["--set", "recipe.epochs=2", "--limit", "30"]
@@ -100,7 +100,7 @@ def test_a_read_only_cache_that_holds_the_checkpoint_is_enough(cwbench, tmp_path
     monkeypatch.setenv("CWBENCH_CACHE", str(tmp_path / "cache"))
     arguments = ["run", "--defense", "standard", "--attack", "fgsm", "--out", str(tmp_path / "runs"), *QUICK]
     assert cwbench(*arguments)[0] == 0
-    monkeypatch.setattr("cwbench.runner.require_writable", _only_runs(tmp_path / "runs"))
+    monkeypatch.setattr("cwbench.pipeline.runner.require_writable", _only_runs(tmp_path / "runs"))
     assert cwbench(*arguments)[0] == 0
 
 

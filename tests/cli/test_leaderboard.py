@@ -12,7 +12,7 @@ import pytest
 
 from benchmarks.generated import drawn, write
 from cwbench.cli import main
-from cwbench.report import read_report
+from cwbench.report.report import read_report
 
 
 @pytest.fixture

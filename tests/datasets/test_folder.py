@@ -7,12 +7,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from cwbench import data
+from cwbench.api import ResizedCrop
 from cwbench.datasets import folder as module
+from cwbench.datasets import splits
 from cwbench.datasets.folder import Folder
-from cwbench.errors import CwbenchError
-from cwbench.images import ImageFiles
-from cwbench.recipe import ResizedCrop
+from cwbench.datasets.image_files import ImageFiles
+from cwbench.internal.errors import CwbenchError
 
 
 def picture(path, shade=0, size=(12, 12), mode="RGB"):
@@ -34,7 +34,7 @@ def test_a_tree_with_splits(tree):
     assert dataset.classes == ("ant", "bee", "cat")
     assert dataset.shape == (3, 12)
     assert dataset.sizes == {"train": 18, "test": 9}
-    examples = data.open_split(dataset, "test", None)
+    examples = splits.open_split(dataset, "test", None)
     assert examples.labels.tolist() == [0] * 3 + [1] * 3 + [2] * 3
     shades = examples.images(torch.arange(9))[:, 0, 0, 0] * 255
     assert shades.tolist() == pytest.approx([0, 1, 2, 50, 51, 52, 100, 101, 102])
@@ -56,7 +56,7 @@ def test_a_tree_without_splits_gives_every_fifth_image_to_testing(tmp_path_facto
             picture(root / name / f"{number:03}.png", shade)
     dataset = Folder(path=root)
     assert dataset.classes == tuple(sorted(contents))
-    found = {split: data.open_split(dataset, split, None) for split in ("train", "test")}
+    found = {split: splits.open_split(dataset, split, None) for split in ("train", "test")}
     for index, name in enumerate(dataset.classes):
         tested = found["test"].images((found["test"].labels == index).nonzero().squeeze(1))[:, 0, 0, 0] * 255
         assert tested.round().int().tolist() == contents[name][4::5]
@@ -84,10 +84,10 @@ def test_large_sets_stay_on_disk_and_give_the_same_images(tree, monkeypatch):
     assert isinstance(large, ImageFiles)
     rows = torch.tensor([3, 17, 0])
     assert torch.equal(small.images(rows), large.images(rows))
-    assert data.digest(large) == data.digest(Folder(path=tree).load("train", None))
-    before = data.digest(large)
+    assert splits.digest(large) == splits.digest(Folder(path=tree).load("train", None))
+    before = splits.digest(large)
     picture(tree / "train" / "ant" / "0.png", 99)
-    assert data.digest(Folder(path=tree).load("train", None)) != before
+    assert splits.digest(Folder(path=tree).load("train", None)) != before
 
 
 def test_with_a_size_images_of_any_size_are_brought_to_it(tree):
@@ -129,7 +129,7 @@ def test_what_is_wrong_is_named(tree, monkeypatch, spoil, message, memory):
 
     def read_all():
         for split in ("train", "test"):
-            examples = data.open_split(Folder(path=tree), split, None)
+            examples = splits.open_split(Folder(path=tree), split, None)
             examples.images(torch.arange(len(examples)))
 
     with pytest.raises(CwbenchError, match=message):

@@ -15,14 +15,14 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from PIL import Image
 
-from cwbench.data import open_split
 from cwbench.datasets.cifar10 import CIFAR10
 from cwbench.datasets.cifar100 import CIFAR100
 from cwbench.datasets.imagenet import ImageNet
 from cwbench.datasets.mnist import MNIST
+from cwbench.datasets.splits import open_split
 from cwbench.datasets.stl10 import STL10
 from cwbench.datasets.svhn import SVHN
-from cwbench.errors import CwbenchError
+from cwbench.internal.errors import CwbenchError
 
 SMALL = settings(max_examples=8)
 COUNTS = st.integers(2, 6)

@@ -6,14 +6,13 @@ import pytest
 import torch
 from torch import nn
 
-from cwbench.api import Progress
+from cwbench.api import Classifier, Features, Progress
 from cwbench.defenses.he import HE
 from cwbench.defenses.he_cmp import HECMP, solved
 from cwbench.defenses.he_lis import HELIS
 from cwbench.defenses.hypersphere import HypersphereHead
-from cwbench.errors import CwbenchError
-from cwbench.model import Classifier, Features
-from cwbench.prepare import HalfPrecision, fold
+from cwbench.evaluation.search_copy import HalfPrecision, fold
+from cwbench.internal.errors import CwbenchError
 
 
 class Flat(Features):

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from cwbench.api import Batch, Progress
+from cwbench.api import Batch, BatchStreams, Classifier, Features, Inner, Linf, Progress
 from cwbench.defenses.fast import Fast
 from cwbench.defenses.he import HE
 from cwbench.defenses.he_cmp import HECMP
@@ -15,10 +15,6 @@ from cwbench.defenses.mart import MART
 from cwbench.defenses.rst import RST
 from cwbench.defenses.standard import Standard
 from cwbench.defenses.trades import TRADES
-from cwbench.model import Classifier, Features
-from cwbench.randomness import BatchStreams
-from cwbench.recipe import Inner
-from cwbench.threat import Linf
 
 THREAT, INNER = Linf(eps="0.05"), Inner(steps=4, step_size=0.02)
 

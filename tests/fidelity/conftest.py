@@ -4,11 +4,11 @@ import pytest
 import torch
 
 from cwbench.api import TensorExamples
-from cwbench.checkpoints import Store
+from cwbench.checkpoints.store import Store
 from cwbench.datasets.digits import Digits
 from cwbench.datasets.mnist import MNIST
 from cwbench.plan import make_plan
-from cwbench.registry import installed
+from cwbench.plugins.registry import installed
 from cwbench.spec import RunSpec
 from cwbench.training.fit import fit
 from cwbench.training.job import Job

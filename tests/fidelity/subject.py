@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 import cwbench
-from cwbench.statistics import wilson
+from cwbench.report.intervals import wilson
 
 
 def needs(module):

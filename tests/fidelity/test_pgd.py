@@ -6,7 +6,7 @@ must lie within our interval; overall ours may leave at most half a point more s
 
 import pytest
 
-from cwbench.model import frozen
+from cwbench.api import frozen
 
 from .subject import needs, seeded
 

@@ -5,9 +5,9 @@ from pathlib import Path
 import pytest
 
 from benchmarks.generated import drawn, write
-from cwbench.leaderboard.place import Place
+from cwbench.leaderboard.layout import Place
 from cwbench.leaderboard.submit import submit
-from cwbench.report import Report, read_report
+from cwbench.report.report import Report, read_report
 
 
 @pytest.fixture(scope="session")

@@ -8,7 +8,7 @@ import pytest
 
 from benchmarks.generated import as_text, drawn
 from cwbench.leaderboard.build import build
-from cwbench.leaderboard.place import JSON, PAGE
+from cwbench.leaderboard.layout import JSON, PAGE
 from cwbench.leaderboard.submit import submit
 
 MARKUP = "<img src=x onerror=alert(1)><script>alert(2)</script>"
@@ -50,8 +50,8 @@ def test_it_sorts_by_a_click_and_by_the_keyboard_and_the_link_keeps_it(opened, b
 
 
 def test_it_filters_and_searches(opened, place, run, template):
-    from cwbench.exact import Exact
-    from cwbench.records import DataRecord
+    from cwbench.internal.exact_number import Exact
+    from cwbench.report.records import DataRecord
 
     other = template.threat.model_copy(update={"eps": Exact(text="1/8", value=0.125)})
     more = DataRecord(kind="labelled", labelled=5000, unlabelled=0, description="more digits")

@@ -10,10 +10,10 @@ import jsonschema
 import pytest
 
 from benchmarks.generated import as_text, drawn
-from cwbench.errors import CwbenchError
+from cwbench.internal.errors import CwbenchError
 from cwbench.leaderboard import board as boards
 from cwbench.leaderboard.build import UnsoundError, build, check
-from cwbench.leaderboard.place import JSON, PAGE, RENDERED, Place
+from cwbench.leaderboard.layout import JSON, PAGE, RENDERED, Place
 from cwbench.leaderboard.rank import rank
 from cwbench.leaderboard.submit import submit
 from cwbench.leaderboard.verification import Verification
@@ -64,7 +64,7 @@ def test_ranks_that_intervals_leave_possible(board):
 
 
 def test_only_like_is_ranked_with_like(run, place, template):
-    from cwbench.exact import Exact
+    from cwbench.internal.exact_number import Exact
 
     other = template.threat.model_copy(update={"eps": Exact(text="1/8", value=0.125)})
     same = template.threat.model_copy(update={"eps": Exact(text="1/10", value=0.1)})
@@ -207,7 +207,7 @@ def test_the_board_loads_neither_torch_nor_plugins(size, board, template):
         board.path(report).write_text(as_text(report))
     code = (
         "import sys; from pathlib import Path; from cwbench.leaderboard.build import build;"
-        "from cwbench.leaderboard.place import Place; build(Place(Path(sys.argv[1])));"
+        "from cwbench.leaderboard.layout import Place; build(Place(Path(sys.argv[1])));"
         "print(sorted({'torch', 'pluggy', 'sklearn'} & {name.partition('.')[0] for name in sys.modules}))"
     )
     done = subprocess.run([sys.executable, "-c", code, str(board.root)], check=True, capture_output=True, text=True)
@@ -215,8 +215,8 @@ def test_the_board_loads_neither_torch_nor_plugins(size, board, template):
 
 
 def test_the_packaged_suites_are_the_datasets(request):
-    from cwbench.attack_suites import suites_of
-    from cwbench.registry import installed
+    from cwbench.plugins.attack_suites import suites_of
+    from cwbench.plugins.registry import installed
 
     registry = installed()
     own = [offer.cls.name for offer in registry.offers("dataset") if offer.origin.distribution == "cwbench"]

@@ -6,12 +6,12 @@ import re
 import pytest
 
 from benchmarks.generated import changed, drawn, write
-from cwbench.errors import CwbenchError
+from cwbench.internal.errors import CwbenchError
 from cwbench.leaderboard.admission import LARGEST, LONGEST
 from cwbench.leaderboard.build import UnsoundError, build, check
-from cwbench.leaderboard.place import MARKDOWN, PAGE
+from cwbench.leaderboard.layout import MARKDOWN, PAGE
 from cwbench.leaderboard.submit import submit
-from cwbench.report import read_report
+from cwbench.report.report import read_report
 
 MARKUP = "<img src=x onerror=alert(1)></script><script>alert(2)</script>"
 

@@ -5,7 +5,7 @@ import random
 import time
 
 from cwbench.leaderboard.build import build, check
-from cwbench.leaderboard.place import RENDERED, Place
+from cwbench.leaderboard.layout import RENDERED, Place
 from cwbench.leaderboard.submit import submit
 
 KILLS = 100

@@ -7,13 +7,13 @@ import os
 import pytest
 
 from benchmarks.generated import changed
-from cwbench import sidecar
-from cwbench.errors import CwbenchError
+from cwbench.internal.errors import CwbenchError
 from cwbench.leaderboard.build import check
-from cwbench.leaderboard.place import Place
+from cwbench.leaderboard.layout import Place
 from cwbench.leaderboard.submit import submit
-from cwbench.records import DataRecord
-from cwbench.report import read_report
+from cwbench.report.predictions import PREDICTIONS
+from cwbench.report.records import DataRecord
+from cwbench.report.report import read_report
 
 
 def test_a_submitted_report_lies_where_its_data_and_threat_say(run, place):
@@ -39,7 +39,7 @@ def test_another_seed_is_another_entry(run, place, template):
 
 def test_all_or_none(run, place):
     broken = run(2)
-    (broken.parent / sidecar.FILE).unlink()
+    (broken.parent / PREDICTIONS).unlink()
     with pytest.raises(CwbenchError, match="predictions it was written with do not lie beside it"):
         submit([run(1), broken], place)
     assert not list(place.root.rglob("*.json"))

@@ -5,7 +5,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from cwbench.study.pieces import _example
+from cwbench.study.figures import _example
 
 LABELS = np.array([0, 1, 1, 1, 1])
 ALL, NONE = np.ones(5, dtype=bool), np.zeros(5, dtype=bool)

@@ -8,8 +8,8 @@ from pathlib import Path
 import jsonschema
 import pytest
 
-from cwbench.checkpoints import Store
-from cwbench.study.pieces import PIECES
+from cwbench.checkpoints.store import Store
+from cwbench.study.figures import PIECES
 from cwbench.study.record import read_record, schema
 from cwbench.study.render import write
 from tests import command_line

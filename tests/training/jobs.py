@@ -3,7 +3,7 @@
 import torch
 
 from cwbench.plan import make_plan
-from cwbench.registry import installed
+from cwbench.plugins.registry import installed
 from cwbench.spec import RunSpec
 from cwbench.training.job import Job
 

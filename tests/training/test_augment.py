@@ -4,9 +4,8 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from cwbench.images import random_box
-from cwbench.randomness import BatchStreams
-from cwbench.recipe import CropFlip, ResizedCrop
+from cwbench.api import BatchStreams, CropFlip, ResizedCrop
+from cwbench.datasets.image_files import random_box
 from cwbench.training.augment import augmented
 
 X = torch.rand(200, 3, 8, 8, generator=torch.Generator().manual_seed(1))

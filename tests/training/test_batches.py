@@ -6,11 +6,10 @@ import pytest
 import torch
 from PIL import Image
 
-from cwbench.api import TensorExamples, TrainingSet
-from cwbench.errors import CwbenchError
-from cwbench.images import ImageFiles
-from cwbench.parallel import ALONE, Team
-from cwbench.randomness import BatchStreams
+from cwbench.api import BatchStreams, TensorExamples, TrainingSet
+from cwbench.datasets.image_files import ImageFiles
+from cwbench.internal.distributed import ALONE, Team
+from cwbench.internal.errors import CwbenchError
 from cwbench.training.batches import Batches
 from tests.training.jobs import job
 

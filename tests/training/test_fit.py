@@ -12,9 +12,9 @@ import torch
 from torch import nn
 
 from cwbench.api import Defense, Loss
-from cwbench.checkpoints import Store
-from cwbench.errors import CwbenchError
-from cwbench.spec import PluginSpec
+from cwbench.checkpoints.store import Store
+from cwbench.internal.errors import CwbenchError
+from cwbench.plugins.naming import PluginSpec
 from cwbench.training.fit import fit
 from cwbench.training.rebuild import load_classifier
 from tests import command_line

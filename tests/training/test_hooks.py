@@ -5,12 +5,9 @@ from typing import ClassVar
 import pytest
 import torch
 
-from cwbench.api import Defense, Loss, TrainingSet
-from cwbench.checkpoints import Store
-from cwbench.parts import put_aside
-from cwbench.recipe import EpochEMA
+from cwbench.api import Defense, EpochEMA, Loss, TrainingSet, hold_out, make_threat
+from cwbench.checkpoints.store import Store
 from cwbench.testing import ContractError, check
-from cwbench.threat import make_threat
 from cwbench.training.fit import fit
 from tests.training.jobs import job
 
@@ -23,7 +20,7 @@ class Watching(Defense):
     seen: ClassVar[list] = []
 
     def training_set(self, dataset, labelled, root):
-        kept, aside = put_aside(labelled, 0.2)
+        kept, aside = hold_out(labelled, 0.2)
         return TrainingSet(kept, held_out=aside)
 
     def epoch_begin(self, state, progress):

@@ -6,8 +6,8 @@ import pytest
 import torch
 
 from cwbench.api import Batch, Defense, Loss
-from cwbench.checkpoints import Store
-from cwbench.errors import CwbenchError
+from cwbench.checkpoints.store import Store
+from cwbench.internal.errors import CwbenchError
 from cwbench.training.average import Average
 from cwbench.training.fit import fit
 from tests.training.jobs import job, same

@@ -2,8 +2,8 @@
 
 import pytest
 
-from cwbench.checkpoints import Store
-from cwbench.errors import CwbenchError
+from cwbench.checkpoints.store import Store
+from cwbench.internal.errors import CwbenchError
 from cwbench.training.fit import fit
 from cwbench.training.resume import require_same
 from tests.training.jobs import job

@@ -6,8 +6,8 @@ import torch
 from PIL import Image
 from safetensors.torch import save_file
 
-from cwbench.checkpoints import Store
-from cwbench.errors import CwbenchError
+from cwbench.checkpoints.store import Store
+from cwbench.internal.errors import CwbenchError
 from cwbench.training.fit import fit
 from cwbench.training.rebuild import load_classifier
 from tests.training.jobs import job

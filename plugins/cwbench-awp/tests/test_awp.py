@@ -6,12 +6,8 @@ from cwbench_awp import AWP, perturbation
 from torch import nn
 
 import cwbench
-from cwbench.api import Batch
-from cwbench.model import Classifier, Features
-from cwbench.randomness import BatchStreams
-from cwbench.recipe import Inner
+from cwbench.api import Batch, BatchStreams, Classifier, Features, Inner, make_threat
 from cwbench.testing import check
-from cwbench.threat import make_threat
 
 THREAT, INNER = make_threat("Linf", "0.1"), Inner(steps=3, step_size=0.05)
 

@@ -7,12 +7,21 @@ import torch.nn.functional as F
 from pydantic import Field
 from torch import Tensor
 
-from cwbench.api import Batch, Loss, Progress, State, Task
-from cwbench.defenses.adversarial import nearby_start, summed_kl
-from cwbench.model import Classifier
-from cwbench.randomness import Streams
-from cwbench.recipe import Averaging, EpochEMA, Inner
-from cwbench.threat import Threat
+from cwbench.api import (
+    Averaging,
+    Batch,
+    Classifier,
+    EpochEMA,
+    Inner,
+    Loss,
+    Progress,
+    State,
+    Streams,
+    Task,
+    Threat,
+    nearby_start,
+    summed_kl,
+)
 from cwbench_fair.classwise import HeldOutDefense, Share, attacked, measured, of_examples
 
 

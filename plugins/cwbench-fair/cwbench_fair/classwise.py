@@ -10,15 +10,27 @@ import torch.nn.functional as F
 from pydantic import Field
 from torch import Tensor
 
-from cwbench.api import Batch, Dataset, Defense, Examples, Loss, Progress, State, TrainingSet
-from cwbench.ascent import ascend
-from cwbench.defenses.adversarial import nearby_start, summed_kl
-from cwbench.errors import CwbenchError
-from cwbench.model import Classifier, evaluating, frozen
-from cwbench.parts import put_aside
-from cwbench.randomness import Streams
-from cwbench.recipe import Inner
-from cwbench.threat import Threat
+from cwbench.api import (
+    Batch,
+    Classifier,
+    Dataset,
+    Defense,
+    Examples,
+    Inner,
+    Loss,
+    Progress,
+    State,
+    Streams,
+    Threat,
+    TrainingSet,
+    ascend,
+    evaluating,
+    frozen,
+    hold_out,
+    nearby_start,
+    summed_kl,
+)
+from cwbench.internal.errors import CwbenchError
 
 BATCH = 256
 Share = Annotated[float, Field(gt=0, lt=1)]
@@ -31,7 +43,7 @@ class HeldOutDefense(Defense):
     """The share of each class that is looked at and not trained on."""
 
     def training_set(self, dataset: Dataset, labelled: Examples, root: Path | None) -> TrainingSet:
-        kept, aside = put_aside(labelled, self.held_out)
+        kept, aside = hold_out(labelled, self.held_out)
         seen = torch.bincount(aside.labels.cpu(), minlength=len(dataset.classes))
         missing = [name for name, n in zip(dataset.classes, seen.tolist(), strict=True) if not n]
         if missing:

@@ -10,13 +10,9 @@ from cwbench_fair.classwise import measured
 from cwbench_fair.dafa import weights_of
 from torch import nn
 
-from cwbench.api import Batch, Progress, Task, TensorExamples
-from cwbench.errors import CwbenchError
-from cwbench.model import Classifier, Features
-from cwbench.randomness import BatchStreams
-from cwbench.recipe import Inner
+from cwbench.api import Batch, BatchStreams, Classifier, Features, Inner, Progress, Task, TensorExamples, make_threat
+from cwbench.internal.errors import CwbenchError
 from cwbench.testing import check
-from cwbench.threat import make_threat
 
 K = 3
 THREAT, INNER = make_threat("Linf", "0.1"), Inner(steps=4, step_size=0.05)

@@ -11,11 +11,11 @@ import torch
 from cwbench_robustbench import cwbench_open_checkpoint
 
 from cwbench import CwbenchError
-from cwbench.checkpoints import Store
+from cwbench.checkpoints.store import Store
 from cwbench.datasets.cifar10 import CIFAR10
 from cwbench.datasets.digits import Digits
-from cwbench.registry import installed
-from cwbench.runner import run
+from cwbench.pipeline.runner import run
+from cwbench.plugins.registry import installed
 from cwbench.spec import RunSpec
 
 NAME = "Rade2021Helper_R18_ddpm"

@@ -1,0 +1,1 @@
+"""What each kind of plugin promises, and the checks that hold it to that."""

@@ -1,0 +1,1 @@
+"""Reports: read, checked, compared, tabulated and plotted. Nothing here loads PyTorch or plugins."""

@@ -1,1 +1,0 @@
-"""Suites: grids of runs, of which none is done twice, on one machine or many."""

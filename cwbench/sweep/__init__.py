@@ -1,0 +1,1 @@
+"""Sweeps: grids of runs, of which none is done twice, on one machine or many."""
