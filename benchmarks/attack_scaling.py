@@ -18,9 +18,9 @@ from torch import Tensor, nn
 from cwbench.api import Examples, make_threat
 from cwbench.attacks.pgd import PGD
 from cwbench.evaluation.harness import evaluate
-from cwbench.evaluation.outcomes import Settings
 from cwbench.plan import PlannedAttack
 from cwbench.report.counts import confusion
+from cwbench.spec import EvaluationSettings
 
 ROWS = [(1000, 10), (2000, 10), (5000, 10), (10_000, 10), (2000, 100), (2000, 1000)]
 
@@ -58,7 +58,7 @@ def measure(n: int, classes: int) -> dict[str, float]:
         ids=torch.arange(n),
         classes=classes,
         threat=make_threat("Linf", "0.001"),
-        settings=Settings(0, torch.device("cpu"), 250),
+        settings=EvaluationSettings(device="cpu", batch_size=250, precision="fp32"),
     )
     counts = confusion(outcomes.labels, outcomes.attacks[0].predictions, classes)
     assert sum(map(sum, counts)) == n  # noqa: S101 - a benchmark of something wrong is none

@@ -38,10 +38,11 @@ from cwbench.attacks.nattack import NAttack
 from cwbench.attacks.pgd import PGD
 from cwbench.evaluation.counted_model import CountedModel
 from cwbench.evaluation.harness import evaluate
-from cwbench.evaluation.outcomes import Settings
-from cwbench.evaluation.search_copy import prepare
+from cwbench.evaluation.outcomes import Tools
+from cwbench.evaluation.search_copy import make_search_copy
 from cwbench.internal.malloc import keep_freed_memory
 from cwbench.plan import PlannedAttack
+from cwbench.spec import EvaluationSettings
 
 STEPS, RELATIVE_STEP = 20, 0.25  # of eps
 Tool = Callable[[nn.Module, Tensor, Tensor], float]
@@ -78,7 +79,8 @@ def ours(attack: Attack, eps: float, batch: int, precision: str) -> Tool:
             ids=torch.arange(len(x)),
             classes=10,
             threat=make_threat("Linf", eps),
-            settings=Settings(0, torch.device("cpu"), batch, precision=precision, probing=False),
+            settings=EvaluationSettings(device="cpu", batch_size=batch, precision=precision),
+            tools=Tools(look_for_masking=False),
         )
         cost = outcomes.attacks[0].cost
         model.forward_passes += cost.forward + len(x) + cost.examples  # the clean pass and the verdict
@@ -218,7 +220,7 @@ def arithmetic(model: nn.Module, x: Tensor, y: Tensor, eps: float, batch: int, r
     x, y = x[:batch].repeat(2, 1, 1, 1), y[:batch].repeat(2)
     attack = PGD(steps=STEPS, step_size=RELATIVE_STEP * eps, early_stop=False)
     with evaluating(model), frozen(model):
-        search = prepare(model, x, y, threat, "fp32").search
+        search = make_search_copy(model, x, y, threat, "fp32").model
         streams = ExampleStreams.of(0, torch.arange(len(x)))
         rates: dict[str, list[float]] = {"bare, the given model": [], "bare, the prepared copy": [], "attack": []}
         for _ in range(rounds):

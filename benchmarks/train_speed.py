@@ -94,7 +94,7 @@ def inner_share(training: Training) -> float:
         spent[0] += time.perf_counter() - began
         return found
 
-    with patch.object(adversarial, "ascend", timed), patch.object(fast, "ascend", timed):
+    with patch.object(adversarial_defense, "ascend", timed), patch.object(fast, "ascend", timed):
         whole = seconds(training.run_epoch)
     return spent[0] / whole
 

@@ -22,9 +22,9 @@ Limit = Annotated[int, Field(ge=1)]
 class EvaluationSettings(Closed):
     """How a model is evaluated.
 
-    This is the one place for such an option: the command line, ``cwbench.run``, ``cwbench.evaluate``, ``cwbench verify``,
-    sweeps, the study and the harness take it from here, and so does the digest that a killed evaluation goes on by. The
-    docstring of a field is its help.
+    This is the one place for such an option: the command line, ``cwbench.run``, ``cwbench.evaluate``, ``cwbench
+    verify``, sweeps, the study and the harness take it from here, and so does the digest that a killed evaluation goes
+    on by. The docstring of a field is its help.
     """
 
     seed: Seed = 0
@@ -36,8 +36,8 @@ class EvaluationSettings(Closed):
     batch_size: Annotated[int, Field(ge=1, le=1_000_000_000)] | Literal["auto"] = "auto"
     """Images in one forward pass of the evaluation; auto is 256. It is halved where memory runs out."""
     precision: Literal["auto", "fp32", "bf16"] = "auto"
-    """What attacks search in; the verdict is always fp32. auto takes bf16 where it is measured to be faster and no weaker.
-    With bf16 a training computes in mixed precision, too."""
+    """What attacks search in; the verdict is always fp32. auto takes bf16 where it is measured to be faster and no
+    weaker. With bf16 a training computes in mixed precision, too."""
     cascade: bool = False
     """Give each attack only the examples that are still robust under those before it: the worst case for less."""
 
@@ -57,8 +57,8 @@ class RunSpec(EvaluationSettings):
     defense: PluginSpec | None = None
     """What to train, for example mart:beta=6; a run names either this or a checkpoint."""
     checkpoint: str | None = None
-    """What to evaluate instead: a digest or folder of cwbench's own, hf://user/repo[@revision][/FILE], FILE.safetensors or
-    .pt with --backbone, or a scheme that a plugin opens."""
+    """What to evaluate instead: a digest or folder of cwbench's own, hf://user/repo[@revision][/FILE], FILE.safetensors
+    or .pt with --backbone, or a scheme that a plugin opens."""
     attacks: Annotated[tuple[PluginSpec, ...], BeforeValidator(_one_or_many)] = ()
     """May be given several times, for example pgd:steps=50; the dataset's standard suite without it."""
     dataset: PluginSpec = PluginSpec(name="digits")
@@ -80,8 +80,8 @@ class RunSpec(EvaluationSettings):
     every: Annotated[int, Field(ge=1)] | None = None
     """Record class-wise accuracy after every so many epochs of training."""
     resume: str | None = None
-    """Go on with the unfinished training of this digest, and refuse if this run would train something else. Without it a run
-    goes on with its own unfinished training, if there is one."""
+    """Go on with the unfinished training of this digest, and refuse if this run would train something else. Without it
+    a run goes on with its own unfinished training, if there is one."""
 
     @property
     def settings(self) -> EvaluationSettings:

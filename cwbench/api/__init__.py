@@ -1,8 +1,8 @@
 """Everything that a plugin may import, on one page: base classes, what they are given, and helper functions.
 
-A plugin is a frozen pydantic model: its fields are its hyperparameters and its methods do the work, so that the name, the
-command line (``--attack tpgd:inverse_temperature=10``), the JSON and the behaviour cannot drift apart. docs/plugins.md has
-an example of each kind.
+A plugin is a frozen pydantic model: its fields are its hyperparameters and its methods do the work, so that the name,
+the command line (``--attack tpgd:inverse_temperature=10``), the JSON and the behaviour cannot drift apart.
+docs/plugins.md has an example of each kind.
 """
 
 from cwbench.api.adversarial_defense import AdversarialDefense, nearby_start
@@ -22,10 +22,11 @@ from cwbench.api.classifier import (
 from cwbench.api.continuous_batching import Confirm, Finish, SlotState, Step, drive
 from cwbench.api.dataset import ByteExamples, Dataset, Examples, Split, TensorExamples
 from cwbench.api.defense import Batch, Defense, Loss, Progress, State, Task, Teacher, TrainingSet
+from cwbench.api.divergence import summed_kl
 from cwbench.api.events import AttackFinished, EpochFinished, RunStarted
 from cwbench.api.hold_out import hold_out
 from cwbench.api.hooks import hookimpl
-from cwbench.api.losses import divergence_from, mart_loss, summed_kl, trades_loss
+from cwbench.api.mart_loss import mart_loss
 from cwbench.api.plugin import Plugin
 from cwbench.api.projected_ascent import (
     MOST_STEPS,
@@ -57,6 +58,7 @@ from cwbench.api.recipe import (
 from cwbench.api.restarts import Attempt, Tick, attempts, likeliest, misclassified, still_robust
 from cwbench.api.streams import BatchStreams, ExampleStreams, Streams, global_random_state, key
 from cwbench.api.threat import L2, Linf, Threat, make_threat
+from cwbench.api.trades_loss import divergence_from, trades_loss
 from cwbench.internal.digest import of_file as sha256_of_file
 from cwbench.internal.digest import of_json as sha256_of_json
 from cwbench.internal.errors import (
@@ -67,6 +69,7 @@ from cwbench.internal.errors import (
     ReportError,
     UsageError,
     did_you_mean,
+    reason_of,
 )
 from cwbench.internal.exact_number import Number
 from cwbench.internal.files import cache_root, write_atomically
@@ -133,8 +136,8 @@ __all__ = [
     "Task",
     "Teacher",
     "TensorExamples",
-    "ThreeStage",
     "Threat",
+    "ThreeStage",
     "Tick",
     "TrainingSet",
     "UsageError",
@@ -159,6 +162,7 @@ __all__ = [
     "nearby_start",
     "no_gradient",
     "placed",
+    "reason_of",
     "sha256_of_file",
     "sha256_of_json",
     "still_robust",

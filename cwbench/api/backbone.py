@@ -11,7 +11,8 @@ class Backbone(Plugin):
     """A network without its last layer. Normalisation of the images is part of it."""
 
     libraries: ClassVar[tuple[str, ...]] = ()
-    """Distributions besides torchvision and Pillow whose version decides what is built: part of a checkpoint's digest."""
+    """Distributions besides torchvision and Pillow whose version decides what is built: part of a checkpoint's
+    digest."""
 
     @abstractmethod
     def build(self, *, channels: int, size: int) -> Features:

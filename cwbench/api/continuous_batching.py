@@ -20,7 +20,8 @@ class SlotState:
     """
 
     candidate: Tensor
-    """What the search would answer for each example now, (n, C, H, W): what is confirmed where it claims to be broken."""
+    """What the search would answer for each example now, (n, C, H, W): what is confirmed where it claims to be
+    broken."""
 
     def select(self, mask: Tensor) -> Self:
         """Return the state of some of the examples."""
@@ -35,8 +36,8 @@ class SlotState:
 S = TypeVar("S", bound=SlotState)
 
 Step = Callable[[S, Tensor], tuple[Tensor, Tensor]]
-"""``step(state, rows)`` advances the state in place and returns two masks: the examples that the search holds for broken
-at their ``state.candidate``, and those that have no step left."""
+"""``step(state, rows)`` advances the state in place and returns two masks: the examples that the search holds for
+broken at their ``state.candidate``, and those that have no step left."""
 
 Finish = Callable[[S, Tensor, Tensor], None]
 """``finish(state, rows, broken)`` takes the answers, and a mask of the examples that ended broken."""
@@ -111,7 +112,8 @@ def drive(
             if claimed.any():
                 claimants.append(flying[claimed])  # also those that are spent: a refused one of them is finished then
             flying = flying[~(claimed | spent)]
-        # Claims wait until they fill a part of a batch. Nothing else can fill a slot on the last call, so it must not wait.
+        # Claims wait until they fill a part of a batch. Nothing else can fill a slot on the last call, so it must not
+        # wait.
         last_call = not len(flying) and not refused and waiting == pool
         if claimants and (confirm is None or last_call or sum(map(len, claimants)) * WAITING_SHARE >= slots):
             refused.append(_settle(_joined(claimants), finish, confirm))

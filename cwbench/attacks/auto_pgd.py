@@ -106,8 +106,8 @@ class _Ascent(SlotState):
     def reconsider(self, deadline: Tensor) -> None:
         """Halve the step size at a checkpoint, and go back to the best iterate, where progress has stalled.
 
-        Condition 1: fewer than ρ of the steps since the last checkpoint increased the objective. Condition 2: neither step
-        size nor best objective has changed since.
+        Condition 1: fewer than ρ of the steps since the last checkpoint increased the objective. Condition 2: neither
+        step size nor best objective has changed since.
         """
         at_mark = self.age == deadline[self.mark + 1]
         since = deadline[self.mark + 1] - deadline[self.mark]

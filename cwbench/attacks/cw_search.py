@@ -49,7 +49,7 @@ class SearchState(SlotState):
 
 @dataclass(frozen=True)
 class Search:
-    """The searches on one pool of examples, as :func:`cwbench.api.continuous_batching.drive` wants them; the fields are the attack's."""
+    """The searches on one pool of examples, as :func:`cwbench.api.drive` wants them; the fields are the attack's."""
 
     iterations: int
     searches: int

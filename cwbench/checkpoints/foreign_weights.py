@@ -21,7 +21,7 @@ from torch import Tensor
 from cwbench.api import Classifier
 from cwbench.backbones.normalize import Normalize
 from cwbench.internal import digest
-from cwbench.internal.errors import CheckpointError, did_you_mean
+from cwbench.internal.errors import CheckpointError, did_you_mean, reason_of
 
 AVERAGED = ("state_dict_ema", "ema_state_dict", "model_ema", "ema_model", "ema")
 """Under which names files keep averaged weights; they are what their authors judge, so they come first."""
@@ -61,17 +61,16 @@ def read_weights(path: Path, part: str | None = None) -> Weights:
             f"{path} is a pointer of Git LFS, not a checkpoint", "fetch its content with `git lfs pull`"
         )
     content: Any = _safetensors(path) if path.suffix == ".safetensors" else _pickled(path)
-    found = _found(content, part, path)
+    found = _find_entry(content, part, path) if part is not None else _find_weights(content, path)
     if found is None:
         entries = sorted(map(str, content))
         raise CheckpointError(
             f"{path} holds no weights by name; its entries: {_shown(entries) or 'none'}",
             "name one: --checkpoint FILE#ENTRY",
         )
-    tensors, notes = found
-    tensors, chosen = (tensors, []) if part else _averaged(tensors)
+    tensors, chosen = (found.tensors, []) if part else _averaged(found.tensors)
     tensors, stripped = _without_prefixes(tensors)
-    return Weights(tensors, (*notes, *chosen, *stripped), digest.of_file(path))
+    return Weights(tensors, (*found.notes, *chosen, *stripped), digest.of_file(path))
 
 
 def fit_weights(model: Classifier, weights: Weights, *, subject: str, backbone: str) -> tuple[str, ...]:
@@ -194,8 +193,9 @@ def _pickled(path: Path) -> Any:
             "ask its author for the state dict alone, as safetensors or by torch.save(model.state_dict(), FILE)",
         ) from None
     except Exception as error:  # noqa: BLE001 - a damaged file fails in PyTorch's reader in many ways
-        reason = " ".join(str(error).split())[:160] or type(error).__name__
-        raise CheckpointError(f"{path} is no sound checkpoint of PyTorch: {reason}", "fetch it again") from None
+        raise CheckpointError(
+            f"{path} is not a sound checkpoint of PyTorch: {reason_of(error)}", "fetch it again"
+        ) from None
 
 
 def _refuse_bomb(path: Path) -> None:
@@ -214,39 +214,67 @@ def _refuse_bomb(path: Path) -> None:
         )
 
 
-def _found(content: Any, part: str | None, path: Path, depth: int = 0) -> tuple[dict[str, Tensor], list[str]] | None:
-    """Return the mapping of names to tensors in what a file holds, and how it was found; None where there is none."""
+@dataclass(frozen=True)
+class _Named:
+    """Tensors by name in what a file holds, and how they were found."""
+
+    tensors: dict[str, Tensor]
+    notes: tuple[str, ...] = ()
+
+
+def _find_weights(content: Any, path: Path, depth: int = 0) -> _Named | None:
+    """Return the weights in a container: in an entry that usually holds them, averaged ones first, or in itself.
+
+    Raises:
+        CheckpointError: it is not a mapping, or is nested too deeply.
+    """
+    entries = _entries(content, path, depth)
+    nested = [name for name in (*AVERAGED, *NESTED) if isinstance(entries.get(name), Mapping)]
+    inside = {name: found for name in nested if (found := _find_weights(entries[name], path, depth + 1))}
+    if inside:
+        name, found = next(iter(inside.items()))
+        others = ", ".join(other for other in inside if other != name)
+        kind = "averaged weights, its entry" if name in AVERAGED else "weights are its entry"
+        note = f"{kind} {name}" + (f", and {others} beside it was not used" if others else "")
+        return _Named(found.tensors, (note, *found.notes))
+    tensors = {name: value for name, value in entries.items() if isinstance(value, Tensor)}
+    return _Named(tensors) if tensors else None
+
+
+def _find_entry(content: Any, part: str, path: Path, depth: int = 0) -> _Named:
+    """Return the weights in the entry of a container that the user named; ``a.b`` is the entry ``b`` of ``a``.
+
+    Raises:
+        CheckpointError: there is no such entry, or it holds no weights.
+    """
+    entries = _entries(content, path, depth)
+    if part in entries:
+        inside = entries[part] if isinstance(entries[part], Mapping) else {}
+        found = _find_weights(inside, path, depth + 1)
+        if found is None:
+            names = _shown(sorted(map(str, inside))) or "nothing"
+            raise CheckpointError(f"the entry {part!r} of {path} holds no weights", f"FILE#{part}.NAME, of: {names}")
+        return _Named(found.tensors, (f"weights are its entry {part}", *found.notes))
+    first, _, rest = part.partition(".")
+    if rest and isinstance(entries.get(first), Mapping):
+        below = _find_entry(entries[first], rest, path, depth + 1)
+        return _Named(below.tensors, (f"weights are its entry {part}", *below.notes[1:]))
+    raise CheckpointError(f"{path} has no entry {part!r}", did_you_mean(part, entries))
+
+
+def _entries(content: Any, path: Path, depth: int) -> dict[str, Any]:
+    """Return the entries of a container by name.
+
+    Raises:
+        CheckpointError: it is not a mapping, or is nested too deeply.
+    """
     if depth > DEEPEST:  # a container may even hold itself
         raise CheckpointError(f"{path} nests its entries deeper than {DEEPEST}", "save model.state_dict()")
     if not isinstance(content, Mapping):
         raise CheckpointError(
             f"{path} holds a {type(content).__name__}, not weights by name", "save model.state_dict()"
         )
-    entries = {str(name): value for name, value in content.items()}
-    if part is not None:
-        first, _, rest = part.partition(".")
-        if part not in entries and rest and isinstance(entries.get(first), Mapping):
-            below = _found(entries[first], rest, path, depth + 1)
-            return below and (below[0], [f"weights are its entry {part}", *below[1][1:]])
-        if part not in entries:
-            raise CheckpointError(f"{path} has no entry {part!r}", did_you_mean(part, entries))
-        inside = entries[part] if isinstance(entries[part], Mapping) else {}
-        chosen = _found(inside, None, path, depth + 1)
-        if chosen is None:
-            names = _shown(sorted(map(str, inside))) or "nothing"
-            raise CheckpointError(f"the entry {part!r} of {path} holds no weights", f"FILE#{part}.NAME, of: {names}")
-        return chosen[0], [f"weights are its entry {part}", *chosen[1]]
-    nested = [name for name in (*AVERAGED, *NESTED) if isinstance(entries.get(name), Mapping)]
-    for name in nested:
-        inside = _found(entries[name], None, path, depth + 1)
-        if inside:
-            inner, deeper = inside
-            others = [o for o in nested if o != name and _found(entries[o], None, path, depth + 1)]
-            aside = f", and {', '.join(others)} beside it was not used" if others else ""
-            kind = "averaged weights, its entry" if name in AVERAGED else "weights are its entry"
-            return inner, [f"{kind} {name}{aside}", *deeper]
-    tensors = {name: value for name, value in entries.items() if isinstance(value, Tensor)}
-    return (tensors, []) if tensors else None
+    return {str(name): value for name, value in content.items()}
 
 
 def _averaged(tensors: dict[str, Tensor]) -> tuple[dict[str, Tensor], list[str]]:

@@ -15,8 +15,8 @@ from cwbench.internal.exact_number import Number
 class MART(AdversarialDefense):
     """Wang et al. 2020, equation (11): mean BCE(p′, y) + β · mean KL(p ‖ p′)·(1 − p_y).
 
-    The boosted cross-entropy is BCE = CE(z′, y) − log(1.0001 − max_{j≠y} p′_j + 1e-12). :func:`cwbench.api.mart_loss` has
-    the authors' constants, and nothing is detached, as in their code.
+    The boosted cross-entropy is BCE = CE(z′, y) − log(1.0001 − max_{j≠y} p′_j + 1e-12). :func:`cwbench.api.mart_loss`
+    has the authors' constants, and nothing is detached, as in their code.
     """
 
     name = "mart"

@@ -54,7 +54,8 @@ class AttackGuard:
             ticks: the progress of this pool.
 
         Raises:
-            CwbenchError: the attack changes the model or the global random state, or returns something else than images of
+            CwbenchError: the attack changes the model or the global random state, or returns something else than images
+            of
                 ball and box.
         """
         attack, target = planned.attack, networks.target

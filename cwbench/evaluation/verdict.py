@@ -78,12 +78,15 @@ class Judge:
     def confirm(self, x: Tensor) -> Tensor:
         """Return the verdict on candidates of an attack under way, on their device, and remember it."""
         verdicts = self.predict(x, torch.full((len(x),), UNDER_WAY))
-        self.known |= zip(_digests(x), verdicts.tolist(), strict=False)
+        if _worth_remembering(x):
+            self.known |= zip(_digests(x), verdicts.tolist(), strict=True)
         return verdicts.to(x.device)
 
     def final(self, x: Tensor, ids: Tensor) -> Tensor:
         """Return the predicted classes of what an attack returned, and forget what was known on the way."""
-        verdicts = torch.tensor([self.known.get(digest, UNKNOWN) for digest in _digests(x)] or [UNKNOWN] * len(x))
+        verdicts = torch.full((len(x),), UNKNOWN)
+        if self.known and _worth_remembering(x):
+            verdicts = torch.tensor([self.known.get(digest, UNKNOWN) for digest in _digests(x)])
         self.known = {}
         new = verdicts == UNKNOWN
         if new.any():
@@ -143,8 +146,11 @@ class Judge:
         return self.threat.project(candidates, x) if ball else candidates.clamp(0, 1)
 
 
+def _worth_remembering(x: Tensor) -> bool:
+    """Tell whether a digest costs less than a pass: on an accelerator it would bring every image back."""
+    return x.device.type == "cpu"
+
+
 def _digests(x: Tensor) -> list[bytes]:
-    """Return a digest of each image; none on an accelerator, where a pass costs less than bringing the image back."""
-    if x.device.type != "cpu":
-        return []
+    """Return a digest of each image on the CPU."""
     return [blake2b(image.contiguous().numpy().data, digest_size=16).digest() for image in x]

@@ -18,8 +18,6 @@ from cwbench.report.records import WarningRecord
 
 LEAST, SHARE, BEATEN = 3, 0.05, 0.005
 BLACK_BOX = (Access.TRANSFER, Access.SCORE, Access.DECISION)
-EFFORT = ("steps", "restarts", "targets", "queries", "iterations", "searches", "population")
-"""Fields of which more should never be weaker."""
 
 
 class Tried(Protocol):
@@ -161,22 +159,19 @@ def _effort_that_differs(less: Tried, more: Tried) -> str | None:
         return None
     a, b = less.attack.model_dump(), more.attack.model_dump()
     differing = [name for name in a if a[name] != b[name]]
-    if len(differing) != 1 or differing[0] not in EFFORT:
+    if len(differing) != 1 or differing[0] not in less.attack.effort:
         return None
     return differing[0] if a[differing[0]] < b[differing[0]] else None
 
 
 def _temperature(attacks: Sequence[Tried], labels: Ints, clean: Ints) -> Iterator[WarningRecord]:
-    """Compare attacks that differ in nothing but 1/T; ``pgd`` is 1/T = 1."""
+    """Compare attacks with their plain counterparts: Temperature-PGD with PGD of the same steps."""
     n = int((clean == labels).sum())
-    plain = [one for one in attacks if one.attack.name == "pgd"]
     for one in attacks:
-        fields = one.attack.model_dump()
-        if fields.pop("inverse_temperature", None) is None:
-            continue
-        for other in plain:
+        plain = one.attack.plain_counterpart()
+        for other in attacks:
             a, b = (int(_right(each, labels).sum()) for each in (other, one))
-            if other.attack.model_dump() == fields and _many(a - b, n):
+            if other.attack == plain and _many(a - b, n):
                 yield WarningRecord(
                     name="temperature-changes-the-result",
                     message=f"{one.label} leaves {b} examples standing and {other.label} {a}: the loss that "

@@ -14,7 +14,8 @@ from typing import Any
 
 OWN = "cwbench"
 PAGE = "cwbench.api"
-"""The package whose ``__init__`` only names what its modules define: an import from it is followed to the definition."""
+"""The package whose ``__init__`` only names what its modules define: an import from it is followed to the
+definition."""
 
 
 def of_json(value: Any) -> str:
@@ -36,8 +37,9 @@ def of_file(path: Path) -> str:
 def of_code(*modules: str, packages: Collection[str]) -> str:
     """Return the sha256 of the code of some modules and of all that they import and that counts.
 
-    It is part of a checkpoint's digest: whoever edits a loss must not be served the weights of the loss before. Comments,
-    docstrings and the text of errors do not count, nor does the name of a module: code that moves stays the same.
+    It is part of a checkpoint's digest: whoever edits a loss must not be served the weights of the loss before.
+    Comments, docstrings and the text of errors do not count, nor does the name of a module: code that moves stays the
+    same.
 
     Args:
         modules: the modules to begin with.
@@ -45,8 +47,8 @@ def of_code(*modules: str, packages: Collection[str]) -> str:
             followed. Of other distributions those count that ``modules`` belong to, and modules that no distribution
             claims: a file beside a script, a package installed for editing.
 
-    A module that cannot be read, such as a notebook, gets a new digest every time, since nobody can tell whether its code
-    is the same.
+    A module that cannot be read, such as a notebook, gets a new digest every time, since nobody can tell whether its
+    code is the same.
     """
     return of_json(sorted(code_of(*modules, packages=packages).values()))
 

@@ -65,8 +65,8 @@ def did_you_mean(wrong: str, known: Iterable[str]) -> str:
 def reason_of(error: BaseException) -> str:
     """Return what an error of somebody else's code says, on one line of at most 300 characters.
 
-    An error of the operating system is told without its number and file, pydantic's complaints by the first of them, and
-    an error that says nothing by its type.
+    An error of the operating system is told without its number and file, pydantic's complaints by the first of them,
+    and an error that says nothing by its type.
     """
     if type(error).__module__.startswith("pydantic"):
         from pydantic import ValidationError  # noqa: PLC0415 - it is loaded already, and only then

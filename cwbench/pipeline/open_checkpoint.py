@@ -1,7 +1,7 @@
 """Checkpoints that a run evaluates without training them: the store's, the hub's, others' files, plugins' schemes.
 
-:func:`locate_checkpoint` says which it is, before anything is built; what it returns knows the dataset of the checkpoint,
-where that is recorded, and can load it.
+:func:`locate_checkpoint` says which it is, before anything is built; what it returns knows the dataset of the
+checkpoint, where that is recorded, and can load it.
 """
 
 import re

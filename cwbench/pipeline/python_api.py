@@ -1,6 +1,7 @@
 """The functions for Python: ``cwbench.run`` and ``cwbench.evaluate``."""
 
 import inspect
+import re
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, TypeVar
@@ -63,7 +64,8 @@ def takes_fields_of(model: type[Closed], *given: str) -> Callable[[F], F]:
         ]
         function.__signature__ = signature.replace(parameters=[*own, *shown])  # type: ignore[attr-defined]
         lines = [f"        {name}: {' '.join((field.description or '').split())}" for name, field in fields.items()]
-        function.__doc__ = (function.__doc__ or "").replace("        **settings:\n", "\n".join(lines) + "\n")
+        listed = "\n".join(lines).replace("\\", r"\\")
+        function.__doc__ = re.sub(r" *\*\*settings: .*", listed, function.__doc__ or "")
         return function
 
     return decorate
@@ -92,7 +94,7 @@ def run(
             ``backbone``.
         backbone: the network; the dataset's if unset.
         out: a folder to write the report and its predictions into; without it only the cached checkpoint is written.
-        **settings:
+        **settings: the other fields of :class:`cwbench.spec.RunSpec`.
 
     Returns:
         The report.
@@ -143,7 +145,7 @@ def evaluate(
         superclasses: groups of class indices of tensors, for example ``{"animals": [2, 3, 4]}``.
         subject: what to call the model in the report; the name of its class by default.
         out: a folder to write the report and its predictions into; nothing is written without.
-        **settings:
+        **settings: the fields of :class:`cwbench.spec.EvaluationSettings`.
 
     Returns:
         The report.

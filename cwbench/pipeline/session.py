@@ -1,4 +1,6 @@
-"""What a run travels with: the plugins, the store of checkpoints, where reports go, the other processes, the observers."""
+"""What a run travels with: the plugins, the store of checkpoints, where reports go, the other processes, the
+observers.
+"""
 
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -12,6 +14,7 @@ from cwbench.plan import EvaluationPlan
 from cwbench.plugins.observers import Observers
 from cwbench.plugins.registry import Registry
 from cwbench.report.report import Report
+from cwbench.training.fit import Training
 
 
 @dataclass(frozen=True)
@@ -51,7 +54,17 @@ class Announcements:
     observers: Observers
     run: RunStarted
 
-    def epoch_finished(self, epoch: EpochFinished) -> None:
+    def epoch_finished(self, training: Training) -> None:
+        """Describe the epoch that has just ended."""
+        measured = [curve for curve in training.curves if curve["epoch"] == training.epoch]
+        epoch = EpochFinished(
+            epoch=training.epoch,
+            epochs=training.last_epoch,
+            loss=training.losses[-1],
+            learning_rate=training.job.recipe.learning_rate(training.epoch - 1),
+            state=training.state,
+            accuracy=measured[0] if measured else None,
+        )
         self.observers.tell("cwbench_epoch_finished", run=self.run, epoch=epoch)
 
     def attack_finished(self, attack: AttackFinished) -> None:

@@ -239,7 +239,7 @@ def flaws(kind: str, cls: Any) -> list[str]:
     if not str(cls.reference).strip():
         found.append("its reference must be a citation")
     if issubclass(cls, Attack) and cls.access not in list(Access):
-        found.append(f"its access {cls.access!r} must be a value of cwbench.api.attack.Access")
+        found.append(f"its access {cls.access!r} must be a value of cwbench.api.Access")
     if issubclass(cls, Dataset):
         found += _dataset_flaws(cls)
     return found
@@ -252,8 +252,8 @@ def _dataset_flaws(cls: type[Dataset]) -> list[str]:
         return [str(error)]
     recipes = all(isinstance(recipe, Recipe) for recipe in cls.recipes.values())
     rules = {
-        "its attack must be a cwbench.api.recipe.Inner": isinstance(cls.attack, Inner),
-        "its recipes must be cwbench.api.recipe.Recipe": recipes,
+        "its attack must be a cwbench.api.Inner": isinstance(cls.attack, Inner),
+        "its recipes must be cwbench.api.Recipe": recipes,
         f"its default_recipe {cls.default_recipe!r} is not among its recipes": cls.default_recipe in cls.recipes,
     }
     if not cls.classes_from_files:

@@ -44,8 +44,8 @@ class Scale(Closed):
     recipe: str | None = None
     """How to train: paper is the paper's own; the dataset's default if unset."""
     defenses: Annotated[tuple[PluginSpec, ...], Field(min_length=1)] | None = None
-    """Which of the paper's defenses take part, and others in tables 2 to 4; may be given several times, all of the paper's
-    if unset."""
+    """Which of the paper's defenses take part, and others in tables 2 to 4; may be given several times, all of the
+    paper's if unset."""
     attacks: Annotated[tuple[PluginSpec, ...], Field(min_length=1)] | None = None
     """The attacks of table 2; may be given several times, with recipe paper the paper's if unset."""
     seeds: Annotated[tuple[Seed, ...], Field(min_length=1)] = (0,)
@@ -124,8 +124,8 @@ class Machine(Closed):
 
     data: Path | None = None
     settings: EvaluationSettings = EvaluationSettings(precision="fp32")
-    """Seed and limit are the scale's. ``precision`` is fp32, as in sweeps, unless it is given: what ``auto`` measures may
-    come out otherwise in the next process, and is another cell."""
+    """Seed and limit are the scale's. ``precision`` is fp32, as in sweeps, unless it is given: what ``auto`` measures
+    may come out otherwise in the next process, and is another cell."""
     every: int
     """After how many epochs a point of figure 1 is measured."""
 

@@ -12,7 +12,6 @@ from cwbench.api import (
     Batch,
     BatchStreams,
     Classifier,
-    EpochFinished,
     Examples,
     Model,
     Progress,
@@ -40,8 +39,8 @@ LOOK = 50
 """After how many batches the losses are looked at: a look at every one would make an accelerator wait."""
 
 
-Watch = Callable[[EpochFinished], None]
-"""Is told of every epoch, in the team's leader."""
+Watch = Callable[["Training"], None]
+"""Is shown the training after every epoch, in the team's leader."""
 
 
 def fit(
@@ -65,7 +64,7 @@ def fit(
                 training.curves.append({"epoch": training.epoch, **measure(training.candidate())})
             team.from_leader(training.save)
             if watch and team.leads:
-                watch(training.finished())
+                watch(training)
             advance(1)
     # Everybody goes on with the leader's weights: theirs may differ by rounding.
     checkpoint = team.from_leader(training.checkpoint)
@@ -160,19 +159,6 @@ class Training:
             "judged_state": self.judged.state,
         }
         self.store.save_partial(self.job.digest, Partial(self.job.identity, tensors, content))
-
-    def finished(self) -> EpochFinished:
-        """Describe the epoch that has just ended, for observers."""
-        recipe = self.job.recipe
-        measured = [curve for curve in self.curves if curve["epoch"] == self.epoch]
-        return EpochFinished(
-            epoch=self.epoch,
-            epochs=self.last_epoch,
-            loss=self.losses[-1],
-            learning_rate=recipe.learning_rate(self.epoch - 1),
-            state=self.state,
-            accuracy=measured[0] if measured else None,
-        )
 
     def checkpoint(self) -> Checkpoint:
         record = {

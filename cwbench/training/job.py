@@ -32,9 +32,9 @@ from cwbench.plan import Plan, default_attack
 from cwbench.plugins.registry import Registry
 
 DECIDE_WEIGHTS = ("api", "attacks", "backbones", "datasets", "defenses", "training")
-"""The packages whose code can change the weights that a training arrives at: what a checkpoint's digest holds of them is
-what the training reaches from its own modules and those of its plugins. The other packages resolve names, keep files or
-show progress."""
+"""The packages whose code can change the weights that a training arrives at: what a checkpoint's digest holds of them
+is what the training reaches from its own modules and those of its plugins. The other packages resolve names, keep files
+or show progress."""
 
 
 @dataclass(frozen=True)

@@ -1,10 +1,11 @@
 """Adversarial weight perturbation: training at the weights near by at which the adversarial loss is highest."""
 
 import copy
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Annotated, Literal, final
 
 import torch
+import torch.nn.functional as F
 from pydantic import Field
 from torch import Tensor
 
@@ -21,18 +22,20 @@ from cwbench.api import (
     Streams,
     Task,
     Threat,
+    divergence_from,
+    mart_loss,
+    nearby_start,
+    trades_loss,
 )
-from cwbench.defenses.madry import Madry
-from cwbench.defenses.mart import MART
-from cwbench.defenses.trades import TRADES
 
 cwbench_api_version = 1
 
-BASES: Mapping[str, type[AdversarialDefense]] = {"madry": Madry, "trades": TRADES, "mart": MART}
+TRADES_BETA, MART_BETA = 6.0, 5.0
+"""The weights of the regularisers: the defaults of cwbench's own trades and mart."""
 
 
 @final
-class AWP(Defense):
+class AWP(AdversarialDefense):
     """Wu, Xia & Wang 2020, equation (7): min_w max_{v ∈ V} L(f_{w+v}), with L the adversarial loss of ``base``.
 
     V bounds each layer's part of v by its weights, ‖v_l‖ ≤ γ‖w_l‖ (equation 8). As in the paper one ascent step is
@@ -53,6 +56,21 @@ class AWP(Defense):
     warmup: Annotated[int, Field(ge=0)] = 0
     """Epochs before weights are perturbed: 10 with trades in the authors' code."""
 
+    def start(self, x: Tensor, *, threat: Threat, streams: Streams) -> Tensor:
+        return threat.random_start(x, streams=streams) if self.base == "madry" else nearby_start(x, streams)
+
+    def inner_objective(self, model: Classifier, batch: Batch) -> Callable[[Tensor], Tensor]:
+        if self.base == "trades":
+            return divergence_from(model, batch.x)
+        return lambda logits: F.cross_entropy(logits, batch.y, reduction="none")
+
+    def outer(self, model: Classifier, batch: Batch, adversarial: Tensor) -> Loss:
+        if self.base == "trades":
+            return trades_loss(model, batch, adversarial, TRADES_BETA)
+        if self.base == "mart":
+            return mart_loss(model, batch, adversarial, MART_BETA)
+        return Loss(F.cross_entropy(model(adversarial), batch.y))
+
     def prepare(self, task: Task) -> State:
         return {"epoch": 0}
 
@@ -62,18 +80,17 @@ class AWP(Defense):
     def loss(
         self, model: Classifier, batch: Batch, *, threat: Threat, inner: Inner, streams: Streams, state: State
     ) -> Loss:
-        base = BASES[self.base]()
-        adversarial = base.attacked(model, batch, threat=threat, inner=inner, streams=streams)
+        adversarial = self.attacked(model, batch, threat=threat, inner=inner, streams=streams)
         if state["epoch"] <= self.warmup:
-            return base.outer(model, batch, adversarial)
-        moves = perturbation(model, lambda copied: base.outer(copied, batch, adversarial).total, self.gamma)
+            return self.outer(model, batch, adversarial)
+        moves = perturbation(model, lambda copied: self.outer(copied, batch, adversarial).total, self.gamma)
         stood = {name: parameter.detach().clone() for name, parameter in model.named_parameters() if name in moves}
 
         def put_back() -> None:
             _set(model, stood)
 
         _set(model, {name: stood[name] + move for name, move in moves.items()})
-        return Loss(base.outer(model, batch, adversarial).total, before_step=put_back)
+        return Loss(self.outer(model, batch, adversarial).total, before_step=put_back)
 
 
 def perturbation(model: Classifier, loss, gamma: float) -> dict[str, Tensor]:

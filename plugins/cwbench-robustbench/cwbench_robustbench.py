@@ -14,11 +14,19 @@ from urllib.parse import quote
 from urllib.request import urlopen
 
 import cwbench
-from cwbench import CwbenchError
-from cwbench.api import Dataset, ExternalFigure, OpenedCheckpoint
-from cwbench.internal import digest
-from cwbench.internal.errors import did_you_mean
-from cwbench.internal.files import cache_root, write_atomically
+from cwbench.api import (
+    CheckpointError,
+    Dataset,
+    ExternalFigure,
+    OpenedCheckpoint,
+    UsageError,
+    cache_root,
+    did_you_mean,
+    reason_of,
+    sha256_of_file,
+    sha256_of_json,
+    write_atomically,
+)
 
 cwbench_api_version = 1
 
@@ -36,14 +44,14 @@ def cwbench_open_checkpoint(uri: str, dataset: Dataset) -> OpenedCheckpoint | No
         return None
     data, threat, name = parsed(uri)
     if dataset.name != data:
-        raise CwbenchError(f"{uri} is a model of {data}, and the run judges on {dataset.name}", f"--dataset {data}")
+        raise UsageError(f"{uri} is a model of {data}, and the run judges on {dataset.name}", f"--dataset {data}")
     folder = cache_root() / "robustbench"
     with _no_code_from_files(), redirect_stdout(sys.stderr):
         model = _loaded(data, threat, name, folder)
     files = sorted((folder / data / threat).glob(f"{name}.pt*"))
     if not files:
-        raise CwbenchError(f"robustbench keeps no file of weights for {name}", "choose another model of its zoo")
-    sha256 = digest.of_file(files[0]) if len(files) == 1 else digest.of_json([digest.of_file(file) for file in files])
+        raise CheckpointError(f"robustbench keeps no file of weights for {name}", "choose another model of its zoo")
+    sha256 = sha256_of_file(files[0]) if len(files) == 1 else sha256_of_json([sha256_of_file(file) for file in files])
     external, note = figures(data, threat, name, folder / "figures")
     notes = ["loaded by the robustbench distribution; its training is unknown to cwbench", *([note] if note else [])]
     return OpenedCheckpoint(model, f"robustbench {name}", sha256, notes=tuple(notes), external=external)
@@ -53,7 +61,7 @@ def parsed(uri: str) -> tuple[str, str, str]:
     """Return dataset, threat and name of ``robustbench://cifar10/Linf/NAME``.
 
     Raises:
-        CwbenchError: it is none, or the zoo has no such model.
+        UsageError: it is none, or the zoo has no such model.
     """
     _importable()
     from robustbench.model_zoo import model_dicts  # noqa: PLC0415 - seconds that other runs need not wait
@@ -61,13 +69,13 @@ def parsed(uri: str) -> tuple[str, str, str]:
 
     parts = uri.removeprefix(SCHEME).split("/")
     if len(parts) != 3 or parts[0] not in DATASETS or parts[1] not in THREATS:
-        raise CwbenchError(
+        raise UsageError(
             f"{uri!r} is no model of RobustBench", f"{SCHEME}DATASET/THREAT/NAME with {DATASETS} and {THREATS}"
         )
     data, threat, name = parts
     known = model_dicts[BenchmarkDataset(data)].get(ThreatModel(threat), {})
     if name not in known:
-        raise CwbenchError(f"RobustBench has no {threat} model {name!r} of {data}", did_you_mean(name, known))
+        raise UsageError(f"RobustBench has no {threat} model {name!r} of {data}", did_you_mean(name, known))
     return data, threat, name
 
 
@@ -86,9 +94,8 @@ def _loaded(data: str, threat: str, name: str, folder: Path):
     try:
         return load_model(name, model_dir=folder, dataset=data, threat_model=threat)
     except Exception as error:  # noqa: BLE001 - its downloader raises whatever it likes
-        reason = " ".join(str(error).split())[:200] or type(error).__name__
-        raise CwbenchError(
-            f"RobustBench's {name} could not be loaded: {reason}",
+        raise CheckpointError(
+            f"RobustBench's {name} could not be loaded: {reason_of(error)}",
             f"with a network it is fetched; without, put its file at {folder / data / threat / f'{name}.pt'}",
         ) from None
 
@@ -123,7 +130,6 @@ def figures(data: str, threat: str, name: str, cache: Path) -> tuple[tuple[Exter
         pairs = (("clean accuracy", "clean_acc"), ("AutoAttack robust accuracy", "autoattack_acc"))
         known = [(label, float(found[key]) / 100) for label, key in pairs if found.get(key)]
         entries = [ExternalFigure(name=label, value=value, source=source) for label, value in known]
-    except (URLError, OSError, ValueError, KeyError, TypeError, CwbenchError) as error:
-        reason = " ".join(str(error).split())[:120]
-        return (), f"RobustBench's figures could not be read: {reason}"
+    except (URLError, OSError, ValueError, KeyError, TypeError, cwbench.CwbenchError) as error:
+        return (), f"RobustBench's figures could not be read: {reason_of(error)}"
     return tuple(entries), None

@@ -1,10 +1,20 @@
 """The engine: every example gets the same steps whoever shares its batch, and claims must be confirmed."""
 
+from dataclasses import dataclass
+
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cwbench.api import drive
+from cwbench.api import SlotState, drive
+
+
+@dataclass
+class Aged(SlotState):
+    """An example that only counts its steps."""
+
+    age: torch.Tensor
+
 
 LIFE = torch.tensor([3, 1, 4, 1, 5, 9, 2, 6])
 """After how many steps each example claims."""
@@ -15,18 +25,18 @@ def driven(slots, *, last=100, confirm=None):
     steps, broken, flights = [0] * 8, [None] * 8, []
 
     def begin(rows):
-        return {"age": torch.zeros_like(rows), "claim": rows.double()}
+        return Aged(rows.double(), age=torch.zeros_like(rows))
 
     def step(state, rows):
         flights.append(len(rows))
-        state["age"] = state["age"] + 1
-        state["claim"] = rows + state["age"] / 100
+        state.age = state.age + 1
+        state.candidate = rows + state.age / 100
         for row in rows.tolist():
             steps[row] += 1
-        return state["age"] >= LIFE[rows], state["age"] == last
+        return state.age >= LIFE[rows], state.age == last
 
     def finish(state, rows, hit):
-        for row, age, flag in zip(rows.tolist(), state["age"].tolist(), hit.tolist(), strict=True):
+        for row, age, flag in zip(rows.tolist(), state.age.tolist(), hit.tolist(), strict=True):
             assert broken[row] is None, "finished twice"
             broken[row] = (age, flag)
 
@@ -72,4 +82,4 @@ def test_claims_are_confirmed_together():
 
 
 def test_an_empty_pool_is_no_trouble():
-    drive(0, 4, device=torch.device("cpu"), begin=lambda rows: {"claim": rows}, step=None, finish=None)
+    drive(0, 4, device=torch.device("cpu"), begin=SlotState, step=None, finish=None)

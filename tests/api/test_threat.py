@@ -5,8 +5,9 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cwbench.api import ROUNDING, ExampleStreams, Linf, make_threat
+from cwbench.api import ExampleStreams, Linf, make_threat
 from cwbench.internal.errors import CwbenchError
+from cwbench.internal.exact_number import ROUNDING
 
 NORMS = ["Linf", "L2"]
 floats = st.floats(-3, 3, width=32)

@@ -23,6 +23,7 @@ from cwbench.checkpoints.foreign_weights import fit_weights, read_weights
 from cwbench.checkpoints.store import Store
 from cwbench.internal.errors import CwbenchError
 from cwbench.pipeline.runner import run
+from cwbench.pipeline.session import Session
 from cwbench.plugins.registry import installed
 from cwbench.spec import RunSpec
 
@@ -297,7 +298,7 @@ def test_a_name_without_an_end_is_cut(model, tmp_path):
 def test_a_hash_in_the_name_of_a_file_is_no_entry(model, tmp_path):
     torch.save(model.state_dict(), tmp_path / "net#1.pt")
     spec = RunSpec(checkpoint=str(tmp_path / "net#1.pt"), backbone="digits-cnn", attacks="fgsm", limit=20)
-    report, _ = run(spec, registry=installed(), store=Store(tmp_path / "store"), out=None)
+    report, _ = run(spec, Session(installed(), Store(tmp_path / "store")))
     assert report.source.uri == "net#1.pt"
 
 
@@ -376,7 +377,7 @@ def test_an_image_as_a_huge_view_of_one_number_is_refused_without_being_made(mod
 def test_a_run_judges_the_file_and_says_so(model, tmp_path):
     torch.save({"state_dict": {"module." + n: t for n, t in model.state_dict().items()}}, tmp_path / "net.pt")
     spec = RunSpec(checkpoint=str(tmp_path / "net.pt"), backbone="digits-cnn", attacks="fgsm", limit=30)
-    report, path = run(spec, registry=installed(), store=Store.default(), out=tmp_path / "runs")
+    report, path = run(spec, Session(installed(), Store.default(), out=tmp_path / "runs"))
     assert (report.training, report.defense) == (None, None)
     assert (report.subject, report.backbone.name) == ("net.pt", "digits-cnn")
     assert (report.source.kind, report.source.uri) == ("file", "net.pt")  # no folder of this machine
@@ -411,5 +412,5 @@ def test_a_run_that_cannot_be_gets_one_line_and_writes_nothing(complaint, model,
     torch.save(model.state_dict(), tmp_path / "net.pt")
     options = {k: str(tmp_path / "net.pt") if v == "NET" else v for k, v in BAD_RUNS[complaint].items()}
     with pytest.raises(CwbenchError, match=complaint):
-        run(RunSpec(attacks="fgsm", **options), registry=installed(), store=Store.default(), out=tmp_path / "runs")
+        run(RunSpec(attacks="fgsm", **options), Session(installed(), Store.default(), out=tmp_path / "runs"))
     assert not (tmp_path / "runs").exists() or not list((tmp_path / "runs").iterdir())

@@ -2,16 +2,17 @@
 
 import json
 import os
+import re
 import subprocess
 import sys
 
 import jsonschema
 import pytest
 
-from cwbench.cli import main
-from cwbench.cli.plugins import _checked
+from cwbench.cli import COMMANDS, main
 from cwbench.datasets.digits import Digits
 from cwbench.internal.errors import CwbenchError
+from cwbench.plugins.contract.named import check_offer
 from cwbench.plugins.discovery import Offer, Origin
 from cwbench.report.report import read_report, schema
 
@@ -390,13 +391,38 @@ class Stillborn(Digits):
 
 
 def test_a_dataset_without_its_data_is_held_to_the_rules_that_need_none():
-    problem, absent = _checked(Offer("dataset", Elsewhere, HERE), {}, None)
-    assert (problem, str(absent)) == (None, "elsewhere is not here (fetch it)")
-    problem, absent = _checked(Offer("dataset", Doubled, HERE), {}, None)
-    assert problem.startswith("doubled: ")
-    assert absent is None
+    found = check_offer(Offer("dataset", Elsewhere, HERE), {}, None)
+    assert (found.broken, str(found.unchecked)) == (None, "elsewhere is not here (fetch it)")
+    found = check_offer(Offer("dataset", Doubled, HERE), {}, None)
+    assert found.broken.startswith("doubled: ")
+    assert found.unchecked is None
 
 
 def test_a_plugin_that_cannot_be_made_is_told_with_the_place():
-    problem, _ = _checked(Offer("dataset", Stillborn, HERE), {}, None)
-    assert problem.startswith("stillborn: it raised ZeroDivisionError: no idea (test_cli.py:")
+    found = check_offer(Offer("dataset", Stillborn, HERE), {}, None)
+    assert found.broken.startswith("stillborn: it raised ZeroDivisionError: no idea (test_cli.py:")
+
+
+def test_the_list_of_commands_tells_each_by_the_first_line_of_its_own_help(cwbench):
+    """The list imports none of them, so what it says stands twice."""
+    _, listed, _ = cwbench("--help")
+    for name, (_, summary) in COMMANDS.items():
+        _, own, _ = cwbench(name, "--help")
+        assert summary in " ".join(own.split())
+        assert f"  {name} " in listed
+
+
+def test_options_have_real_types_and_the_same_name_and_form_everywhere(cwbench):
+    """What run and study share is the same option: its name, its type, and that several values are given one by one."""
+
+    def options(command: str) -> dict[str, str]:
+        _, shown, _ = cwbench(command, "--help")
+        return dict(re.findall(r"^  (--[a-z-]+) ([^ \n]+)", shown, re.MULTILINE))
+
+    run, study = options("run"), options("study")
+    assert run["--limit"] == run["--seed"] == "INTEGER"
+    assert run["--batch-size"] == "INTEGER|auto"
+    assert run["--precision"] == "[auto|fp32|bf16]"
+    shared = {name for name in run if name in study} - {"--out"}
+    assert {"--defense", "--attack", "--dataset", "--seed", "--limit", "--device", "--set", "--data"} <= shared
+    assert {name: run[name] for name in shared} == {name: study[name] for name in shared}

@@ -69,7 +69,7 @@ def test_without_a_limit_all_are_judged():
 def test_the_digest_sees_every_chunk(monkeypatch):
     x = torch.rand(10, 1, 2, 2)
     whole = splits.digest(examples(x, [0] * 10))
-    monkeypatch.setattr(data, "CHUNK", 3)
+    monkeypatch.setattr(splits, "CHUNK", 3)
     assert splits.digest(examples(x, [0] * 10)) == whole
     changed = x.clone()
     changed[9, 0, 1, 1] += 0.1

@@ -19,10 +19,12 @@ from cwbench.attacks.pgd import PGD
 from cwbench.attacks.square import Square
 from cwbench.attacks.tpgd import TemperaturePGD
 from cwbench.attacks.transfer import Transfer
-from cwbench.evaluation.harness import POOL, evaluate
-from cwbench.evaluation.outcomes import Settings, Substitute
+from cwbench.evaluation.attack_run import POOL
+from cwbench.evaluation.harness import evaluate
+from cwbench.evaluation.outcomes import Tools
 from cwbench.internal.errors import CwbenchError
 from cwbench.plan import PlannedAttack
+from cwbench.spec import EvaluationSettings, Substitute
 
 LABELS = torch.arange(20) % 4
 EVERY = [
@@ -51,7 +53,8 @@ class Custom(Attack):
         return self.act(model, x, y, threat)
 
 
-def judged(model, images, act=None, *, labels=None, attack=None, batch_size=8, eps="0.05", norm="Linf", **settings):
+def judged(model, images, act=None, *, labels=None, attack=None, batch_size=8, eps="0.05", norm="Linf", **how):
+    settings = {name: how.pop(name) for name in set(how) & set(EvaluationSettings.model_fields)}
     with torch.no_grad():
         truth = model(images).argmax(1) if labels is None else labels
     attack = attack or Custom(act=act or (lambda model, x, y, threat: x))
@@ -62,7 +65,8 @@ def judged(model, images, act=None, *, labels=None, attack=None, batch_size=8, e
         ids=torch.arange(len(images)),
         classes=4,
         threat=make_threat(norm, eps),
-        settings=Settings(seed=0, device=torch.device("cpu"), batch_size=batch_size, **settings),
+        settings=EvaluationSettings(**{"precision": "fp32", "device": "cpu", "batch_size": batch_size} | settings),
+        tools=Tools(**how),
     )
 
 
@@ -238,7 +242,7 @@ def test_some_examples_keep_their_own_random_numbers(tiny, images):
             ids=ids,
             classes=4,
             threat=make_threat("Linf", "0.03"),
-            settings=Settings(seed=0, device=torch.device("cpu"), batch_size=4),
+            settings=EvaluationSettings(device="cpu", precision="fp32", batch_size=4),
         )
 
     whole, part = on(torch.arange(20)), on(torch.arange(5, 10))
@@ -326,7 +330,7 @@ def test_memory_does_not_grow_with_the_number_of_examples():
             ids=torch.arange(n),
             classes=2,
             threat=make_threat("Linf", "0.01"),
-            settings=Settings(seed=0, device=torch.device("cpu"), batch_size=16),
+            settings=EvaluationSettings(device="cpu", precision="fp32", batch_size=16),
         )
         assert examples.most <= POOL * 16
 
@@ -342,7 +346,7 @@ def test_a_cascade_attacks_only_what_still_stands(tiny, images):
             ids=torch.arange(20),
             classes=4,
             threat=make_threat("Linf", "0.03"),
-            settings=Settings(seed=0, device=torch.device("cpu"), batch_size=8, cascade=cascade),
+            settings=EvaluationSettings(device="cpu", precision="fp32", batch_size=8, cascade=cascade),
         )
 
     whole, cascade = run(cascade=False), run(cascade=True)
@@ -424,7 +428,7 @@ def test_one_class_cannot_be_attacked(images):
             ids=torch.arange(20),
             classes=1,
             threat=make_threat("Linf", "0.1"),
-            settings=Settings(seed=0, device=torch.device("cpu"), batch_size=8),
+            settings=EvaluationSettings(device="cpu", precision="fp32", batch_size=8),
         )
 
 
@@ -482,7 +486,8 @@ def test_neither_batch_size_nor_order_changes_a_verdict(tiny, images, attack):
             ids=ids,
             classes=4,
             threat=make_threat("Linf", "0.04"),
-            settings=Settings(seed=0, device=torch.device("cpu"), batch_size=batch_size, probing=False),
+            settings=EvaluationSettings(device="cpu", precision="fp32", batch_size=batch_size),
+            tools=Tools(look_for_masking=False),
         ).attacks[0]
         cost = found.cost
         return found.predictions[ids.argsort().numpy()].tolist(), (cost.forward, cost.backward, cost.queries)

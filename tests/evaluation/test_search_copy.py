@@ -2,11 +2,11 @@
 
 import pytest
 import torch
-from cwbench.evaluation.model_copy import fold, make_search_copy
 from torch import fx, nn
 
 from cwbench.api import Linf, evaluating, frozen
 from cwbench.evaluation import search_copy as preparation
+from cwbench.evaluation.search_copy import fold, make_search_copy
 from cwbench.internal.errors import CwbenchError
 
 X = torch.rand(12, 3, 8, 8, generator=torch.Generator().manual_seed(0))

@@ -25,10 +25,9 @@ def test_two_processes_give_the_verdicts_of_one_for_the_same_checkpoint(tmp_path
     """Every kind of attack: pooled, batched, minimal and score-based, and the clean predictions."""
     from cwbench.datasets import splits
     from cwbench.evaluation.harness import evaluate
-    from cwbench.evaluation.outcomes import Settings
     from cwbench.plan import make_plan
     from cwbench.plugins.registry import installed
-    from cwbench.spec import RunSpec
+    from cwbench.spec import EvaluationSettings, RunSpec
     from cwbench.training.fit import fit
     from cwbench.training.job import Job
     from cwbench.training.rebuild import load_classifier
@@ -44,35 +43,35 @@ def test_two_processes_give_the_verdicts_of_one_for_the_same_checkpoint(tmp_path
         load_classifier(job, checkpoint),
         test,
         plan.attacks,
-        ids=splits.chosen_rows(test.labels, plan.limit),
+        ids=splits.chosen_rows(test.labels, plan.settings.limit),
         classes=10,
         threat=plan.threat,
-        settings=Settings(0, plan.device, 16),
+        settings=EvaluationSettings(device="cpu", precision="fp32", batch_size=16),
     )
     script = tmp_path / "together.py"
     script.write_text(
         f"""
 import json, torch
 from pathlib import Path
-from cwbench import data
+from cwbench.datasets import splits
 from cwbench.checkpoints.store import Store
-from cwbench.evaluation.harness import Settings
+from cwbench.evaluation.outcomes import Tools
 from cwbench.internal.distributed import joined
 from cwbench.plan import make_plan
 from cwbench.plugins.registry import installed
 from cwbench.evaluation.distributed import evaluate_together
-from cwbench.spec import RunSpec
+from cwbench.spec import EvaluationSettings, RunSpec
 from cwbench.training.job import Job
 from cwbench.training.rebuild import load_classifier
 
 plan = make_plan(RunSpec.model_validate({spec!r}), installed())
 job = Job.of(plan)
-test = data.open_split(plan.dataset, "test", None)
+test = splits.open_split(plan.dataset, "test", None)
 with joined() as team:
     outcomes = evaluate_together(
         load_classifier(job, Store(Path({str(store.root)!r})).find(job.digest)), test, plan.attacks,
-        ids=data.chosen_rows(test.labels, plan.limit), classes=10, threat=plan.threat,
-        settings=Settings(0, plan.device, 16), team=team,
+        ids=splits.chosen_rows(test.labels, plan.settings.limit), classes=10, threat=plan.threat,
+        settings=EvaluationSettings(device="cpu", precision="fp32", batch_size=16), tools=Tools(), team=team,
     )
     found = [outcomes.ids, outcomes.clean, *(attack.predictions for attack in outcomes.attacks)]
     Path({str(tmp_path)!r}, f"{{team.rank}}.json").write_text(json.dumps([column.tolist() for column in found]))

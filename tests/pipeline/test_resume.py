@@ -13,10 +13,12 @@ import torch
 from cwbench.api import TensorExamples, make_threat
 from cwbench.attacks.cw import CW
 from cwbench.attacks.pgd import PGD
-from cwbench.evaluation.harness import POOL, evaluate
+from cwbench.evaluation.attack_run import POOL
+from cwbench.evaluation.harness import evaluate
 from cwbench.evaluation.journal import Journal
-from cwbench.evaluation.outcomes import Settings
+from cwbench.evaluation.outcomes import Tools
 from cwbench.plan import PlannedAttack
+from cwbench.spec import EvaluationSettings
 from tests import command_line
 
 RUN = ["run", "--defense", "standard", "--attack", "pgd", "--attack", "square:queries=400", "--limit", "300"]
@@ -77,9 +79,8 @@ def journaled(tiny, images, tmp_path):
             ids=torch.arange(20),
             classes=4,
             threat=make_threat("Linf", "0.03"),
-            settings=Settings(
-                0, torch.device("cpu"), batch_size=2, precision=precision, probing=False, journal=journal
-            ),
+            settings=EvaluationSettings(device="cpu", batch_size=2, precision=precision),
+            tools=Tools(look_for_masking=False, journal=journal),
         )
         return outcomes, passed
 

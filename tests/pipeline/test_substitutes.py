@@ -4,13 +4,14 @@ import pytest
 import torch
 
 import cwbench
-from cwbench.attacks.transfer import Transfer
+from cwbench.api import CheckpointError, CwbenchError, TensorExamples
 from cwbench.checkpoints.store import Store
-from cwbench.datasets.mnist import MNIST
-from cwbench.internal.errors import CwbenchError
+from cwbench.pipeline.session import Session
 from cwbench.pipeline.substitutes import Substitutes
-from cwbench.plan import PlannedAttack
+from cwbench.plan import plan_evaluation
+from cwbench.plugins.naming import PluginSpec
 from cwbench.plugins.registry import installed
+from cwbench.spec import RunSpec
 
 SHORT = {"limit": 40, "set": {"recipe.epochs": 6, "recipe.eps_warmup": 0.3}}
 
@@ -82,6 +83,9 @@ def test_what_is_no_checkpoint_is_refused(cache, uri):
 
 def test_a_substitute_of_other_classes_is_refused(cache):
     digest = cwbench.run("standard", ["pgd"], **SHORT).training.checkpoint
-    others = Substitutes(MNIST(), 10, (1, 28, 28), None, "quick", 0, torch.device("cpu"), installed(), cache)
-    with pytest.raises(CwbenchError, match="is for digits: 10 classes, 1×8×8 pixels"):
-        others.named([PlannedAttack("transfer", Transfer(substitute=digest))])
+    transfer = PluginSpec(name="transfer", fields={"substitute": digest})
+    on = RunSpec(defense="standard", attacks=transfer, dataset="mnist")
+    plan = plan_evaluation(on, on.dataset, installed())
+    test = TensorExamples(torch.rand(10, 1, 28, 28), torch.arange(10))
+    with pytest.raises(CheckpointError, match="is for digits: 10 classes, 1×8×8 pixels"):
+        Substitutes(plan, test, Session(installed(), cache)).named()

@@ -84,7 +84,7 @@ BROKEN = {
     "shouts": (ATTACK.format(name="Bad Name"), "must be lower-case"),
     "nameless": (ATTACK.format(name="a6").replace('    name = "a6"\n', ""), "does not set name"),
     "uncited": (ATTACK.format(name="a7").replace("nobody", " "), "citation"),
-    "access": (ATTACK.format(name="a8").replace("Access.DECISION", '"all"'), "cwbench.api.attack.Access"),
+    "access": (ATTACK.format(name="a8").replace("Access.DECISION", '"all"'), "cwbench.api.Access"),
     "abstract": (ATTACK.format(name="a9").replace("def perturb", "def other"), "does not define perturb"),
     "interrupts": ("raise GeneratorExit('out')", "GeneratorExit: out"),
     "watching": (
@@ -98,7 +98,7 @@ BROKEN = {
         + """
 from cwbench.datasets.digits import Digits
 
-class Half(cwbench.api.dataset.Dataset):
+class Half(cwbench.api.Dataset):
     name = "half"
     reference = "nobody"
     classes, shape, sizes, eps = Digits.classes, Digits.shape, Digits.sizes, Digits.eps

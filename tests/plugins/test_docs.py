@@ -9,14 +9,16 @@ from pathlib import Path
 import pytest
 
 import cwbench.api
+from cwbench.api import hooks
 from cwbench.checkpoints.store import Store
 from cwbench.pipeline.runner import run
+from cwbench.pipeline.session import Session
 from cwbench.plugins.discovery import KINDS, discover
 from cwbench.plugins.registry import Registry
 from cwbench.spec import RunSpec
 from cwbench.testing import check
 
-TEXT = (Path(__file__).parents[1] / "docs" / "plugins.md").read_text(encoding="utf-8")
+TEXT = (Path(__file__).parents[2] / "docs" / "plugins.md").read_text(encoding="utf-8")
 EXAMPLES = dict(re.findall(r"```python (\w+)\n(.*?)```", TEXT, re.DOTALL))
 
 
@@ -62,7 +64,7 @@ def test_an_example_keeps_the_contract_and_runs(name, example, tmp_path, capsys)
         if offer.cls.__module__ == module.__name__:
             check(offer.cls())
     quick = {} if "checkpoint" in RUNS[name] else {"set": {"recipe.epochs": 3}}
-    report, _ = run(RunSpec(limit=40, **RUNS[name], **quick), registry=registry, store=Store.default(), out=tmp_path)
+    report, _ = run(RunSpec(limit=40, **RUNS[name], **quick), Session(registry, Store.default(), out=tmp_path))
     assert report.accuracy() is not None
     if name == "observer":
         printed = capsys.readouterr().err
@@ -71,14 +73,14 @@ def test_an_example_keeps_the_contract_and_runs(name, example, tmp_path, capsys)
 
 
 def specified() -> list[str]:
-    return [name for name in vars(hookspecs) if name.startswith("cwbench_")]
+    return [name for name in vars(hooks) if name.startswith("cwbench_")]
 
 
 def test_every_hook_is_documented_with_its_exact_arguments():
     hooks = specified()
     assert len(hooks) == 9
     for name in hooks:
-        arguments = ", ".join(inspect.signature(getattr(hookspecs, name)).parameters)
+        arguments = ", ".join(inspect.signature(getattr(hooks, name)).parameters)
         assert f"| `{name}({arguments})` |" in TEXT
     documented = re.findall(r"^\| `(cwbench_\w+)\(", TEXT, re.MULTILINE)
     assert sorted(documented) == sorted(hooks)

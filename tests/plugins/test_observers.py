@@ -9,6 +9,7 @@ import pytest
 import cwbench
 from cwbench.checkpoints.store import Store
 from cwbench.pipeline.runner import run
+from cwbench.pipeline.session import Session
 from cwbench.plugins.discovery import discover
 from cwbench.plugins.registry import Registry
 from cwbench.spec import RunSpec
@@ -62,7 +63,7 @@ def go(tmp_path, **options):
             | options
         )
     )
-    return run(spec, registry=Registry(discover()), store=Store.default(), out=tmp_path / "runs")
+    return run(spec, Session(Registry(discover()), Store.default(), out=tmp_path / "runs"))
 
 
 def test_an_observer_is_told_everything_in_order(install, tmp_path):
@@ -206,7 +207,7 @@ def test_what_an_opener_and_its_children_print_is_not_in_the_json(install, tmp_p
     [
         ("toy://refused", "toy has no refused .try toy://net"),
         ("toy://broken", "plugin opener:opener could not open toy://broken: ZeroDivisionError"),
-        ("toy://nothing", "plugin opener:opener did not return a cwbench.api.checkpoint.OpenedCheckpoint"),
+        ("toy://nothing", "plugin opener:opener did not return a cwbench.api.OpenedCheckpoint"),
         ("toy://function", "plugin opener:opener did not return .* with an nn.Module"),
         ("toy://hash", "what plugin opener:opener opened for toy://hash: sha256"),
         ("toy://notes", "what plugin opener:opener opened for toy://notes: notes"),

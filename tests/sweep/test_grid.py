@@ -8,9 +8,9 @@ from cwbench.internal.errors import CwbenchError
 from cwbench.internal.validation import validated
 from cwbench.plugins.registry import installed
 from cwbench.sweep.check import checked_cells
-from cwbench.sweep.grid import SweepSpec, cells_of, read_suite
+from cwbench.sweep.grid import SweepSpec, cells_of, read_sweep
 
-SUITES = sorted((Path(__file__).parents[2] / "suites").glob("*.yaml"))
+SWEEPS = sorted((Path(__file__).parents[2] / "sweeps").glob("*.yaml"))
 
 
 def suite(**content):
@@ -21,9 +21,9 @@ def checked(**content):
     return checked_cells(suite(**content), installed())
 
 
-@pytest.mark.parametrize("path", SUITES, ids=lambda path: path.stem)
+@pytest.mark.parametrize("path", SWEEPS, ids=lambda path: path.stem)
 def test_the_suites_of_the_repository_are_sound(path):
-    cells = checked_cells(read_suite(path), installed())
+    cells = checked_cells(read_sweep(path), installed())
     assert len({cell.name for cell in cells}) == len(cells)
 
 

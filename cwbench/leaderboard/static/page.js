@@ -34,7 +34,7 @@ function drawn(tag, attributes, text) {
 
 const named = (tag, text, properties = {}) => make(tag, properties, make("bdi", { text, title: text }));
 
-// Wilson's interval of a proportion, as cwbench/statistics.py has it.
+// Wilson's interval of a proportion, as cwbench/report/intervals.py has it.
 function wilson(correct, n) {
   if (!n) return null;
   const share = correct / n,
@@ -62,13 +62,15 @@ function keep(changes) {
 
 // ---- rows
 
+// Cells are found by the key of their column, which its heading has: columns may be added and moved in the template alone.
+const sections = [...document.querySelectorAll("section.table")];
+const columns = sections.map((section) => [...section.querySelectorAll("thead th")].map((head) => head.dataset.column));
 const rows = tables.flatMap((table, t) => table.rows.map((row, r) => ({ ...row, table, t, r })));
 for (const row of rows) {
   row.element = document.querySelector(`[data-table="${row.t}"] [data-row="${row.r}"]`);
-  row.cells = [...row.element.children];
+  row.cells = Object.fromEntries([...row.element.children].map((cell, place) => [columns[row.t][place], cell]));
   row.text = [row.subject, row.backbone, row.recipe, row.data, ...row.table.classes].join("\n").toLowerCase();
 }
-const sections = [...document.querySelectorAll("section.table")];
 
 // The condition that a row is judged by: the worst case over all attacks, or its strongest attack of one kind of access.
 function judged(row, access) {
@@ -120,13 +122,13 @@ function show() {
   if (access !== shownAccess) {
     for (const row of rows) {
       const name = judged(row, access),
-        c = row.cells;
+        cells = row.cells;
       row.now = name && row.conditions[name];
-      c[8].textContent = percent(row.now?.overall);
-      c[9].textContent = percent(row.now?.worst);
-      c[10].textContent = span(row.now?.interval);
-      c[11].firstChild.textContent = row.now ? (row.table.classes[row.now.worst_class] ?? "–") : "–";
-      c[13].textContent = percent(row.now?.gap);
+      cells.robust.textContent = percent(row.now?.overall);
+      cells.worst.textContent = percent(row.now?.worst);
+      cells.low.textContent = span(row.now?.interval);
+      cells.name.firstChild.textContent = row.now ? (row.table.classes[row.now.worst_class] ?? "–") : "–";
+      cells.gap.textContent = percent(row.now?.gap);
     }
     shownAccess = access;
     shownSort = null;
@@ -609,8 +611,8 @@ fill(
 form.elements.access.append(make("option", { value: "clean", text: "clean images" }));
 
 for (const row of rows) {
-  row.means = row.cells[14].textContent;
-  row.cells[3].replaceWith((row.cells[3] = link(row)));
+  row.means = row.cells.verified.textContent;
+  row.cells.subject.replaceWith((row.cells.subject = link(row)));
   const box = make("input", { type: "checkbox", "aria-label": `Compare ${row.subject}` });
   box.addEventListener("change", () => {
     if (box.checked) picked.push({ box, row });
@@ -622,7 +624,7 @@ for (const row of rows) {
     if (picked.length > 2) picked.shift().box.checked = false;
     $("compare").disabled = picked.length !== 2;
   });
-  row.cells[0].append(box);
+  row.cells.pick.append(box);
 }
 for (const head of document.querySelectorAll("[data-sort]")) {
   const key = head.dataset.sort,

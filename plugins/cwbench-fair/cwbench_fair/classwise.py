@@ -13,6 +13,7 @@ from torch import Tensor
 from cwbench.api import (
     Batch,
     Classifier,
+    DataError,
     Dataset,
     Defense,
     Examples,
@@ -30,7 +31,6 @@ from cwbench.api import (
     nearby_start,
     summed_kl,
 )
-from cwbench.internal.errors import CwbenchError
 
 BATCH = 256
 Share = Annotated[float, Field(gt=0, lt=1)]
@@ -47,7 +47,7 @@ class HeldOutDefense(Defense):
         seen = torch.bincount(aside.labels.cpu(), minlength=len(dataset.classes))
         missing = [name for name, n in zip(dataset.classes, seen.tolist(), strict=True) if not n]
         if missing:
-            raise CwbenchError(
+            raise DataError(
                 f"{self.name}: {self.held_out:g} of class {missing[0]} of {dataset.name} is not one example",
                 f"hold out more: {self.name}:held_out=...",
             )
@@ -132,7 +132,7 @@ def measured(progress: Progress, *, objective: str) -> Measured:
     """
     examples, threat, attack, streams = progress.held_out, progress.threat, progress.attack, progress.streams
     if examples is None or threat is None or attack is None or streams is None:
-        raise CwbenchError("there is nothing held out to look at", "the harness gives it to Defense.epoch_begin")
+        raise DataError("there is nothing held out to look at", "the harness gives it to Defense.epoch_begin")
     model, columns = progress.model, []
     device = next(model.parameters()).device
     classes = 0

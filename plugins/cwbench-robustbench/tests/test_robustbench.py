@@ -15,6 +15,7 @@ from cwbench.checkpoints.store import Store
 from cwbench.datasets.cifar10 import CIFAR10
 from cwbench.datasets.digits import Digits
 from cwbench.pipeline.runner import run
+from cwbench.pipeline.session import Session
 from cwbench.plugins.registry import installed
 from cwbench.spec import RunSpec
 
@@ -91,7 +92,7 @@ def test_without_the_figures_the_model_is_judged_all_the_same(zoo):
 
 def test_a_run_judges_it_and_shows_the_figures_as_external(zoo, mirror, tmp_path, cifar10):
     spec = RunSpec(checkpoint=URI, dataset="cifar10", attacks="fgsm", limit=10, data=cifar10)
-    report, path = run(spec, registry=installed(), store=Store.default(), out=tmp_path / "runs")
+    report, path = run(spec, Session(installed(), Store.default(), out=tmp_path / "runs"))
     assert (report.training, report.defense) == (None, None)
     assert report.source.kind == "plugin"
     assert report.source.uri == URI

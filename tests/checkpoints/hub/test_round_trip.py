@@ -9,6 +9,7 @@ from cwbench.checkpoints.hub.fetch import Fetched
 from cwbench.checkpoints.store import Store
 from cwbench.internal.errors import CwbenchError
 from cwbench.pipeline.runner import run
+from cwbench.pipeline.session import Session
 from cwbench.plugins.registry import installed
 from cwbench.report.report import read_report
 from cwbench.spec import RunSpec
@@ -240,5 +241,5 @@ def test_a_forged_description_gets_one_line(hub, published, trained, monkeypatch
         fetched = Fetched("0" * 40, files, online=True)
         monkeypatch.setattr("cwbench.checkpoints.store.fetch", lambda at, wanted, fetched=fetched: fetched)
         with pytest.raises(CwbenchError, match=complaint) as raised:
-            run(spec, registry=installed(), store=Store(tmp_path), out=None)
+            run(spec, Session(installed(), Store(tmp_path)))
         assert "\n" not in str(raised.value), name
