@@ -62,7 +62,10 @@ def test_another_norm_needs_an_eps_and_takes_the_customary_step():
         ({"set": {"recipe.nothing.epochs": 2}}, "recipe has no"),
         ({"set": {"recipe.inner.7.steps": 2}}, "recipe has no"),
         ({"set": {"recipe.epochs.more": 2}}, "recipe has no"),
-        ({"set": {"recipe.optimizer.kind": "sgd", "recipe.epochs": 2}, "every": 3}, "every 3 epochs: there are 2"),
+        (
+            {"set": {"recipe.optimizer.kind": "sgd", "recipe.epochs": 2}, "every": 3},
+            "--every 3 exceeds the recipe's 2 epochs",
+        ),
         ({"set": {"recipe.schedule.kind": "cosine"}}, "schedule may have to be set as a whole"),
         ({"set": {"recipe.epochs": 0}}, "the recipe: epochs"),
         ({"set": {"recipe.lr": "nan"}}, "the recipe: lr"),
@@ -78,7 +81,7 @@ def test_what_cannot_be_run_is_named_in_one_line(content, complaint):
 
 def test_a_changed_recipe_is_marked_and_leaves_the_original():
     plan = planned(set={"recipe.epochs": 2, "recipe.schedule.peak_at": 0.5})
-    assert plan.recipe_name == "quick*"
+    assert (plan.recipe_name, plan.recipe_changed, plan.recipe_label) == ("quick", True, "quick*")
     assert (plan.recipe.epochs, plan.recipe.schedule.peak_at) == (2, 0.5)
     assert planned().recipe.epochs != 2
     assert changed_recipe(plan.recipe, {}) == plan.recipe

@@ -305,9 +305,12 @@ def _read(description: Path, weights: Path) -> tuple[Checkpoint, dict[str, Any]]
         if digest.of_json(content["record"]) != content["record_sha256"]:
             raise _DamagedError("its record was changed")
         return Checkpoint(content["identity"], load_file(weights), content["record"], sha256=found), content
-    except (OSError, ValueError, KeyError, TypeError, SafetensorError) as error:
-        reason = f"{error} is missing in {description.name}" if isinstance(error, KeyError) else reason_of(error)
-        raise _DamagedError(reason) from None
+    except OSError as error:
+        raise _DamagedError(f"{Path(error.filename or weights).name}: {reason_of(error)}") from None
+    except KeyError as error:
+        raise _DamagedError(f"{error} is missing in {description.name}") from None
+    except (ValueError, TypeError, SafetensorError) as error:
+        raise _DamagedError(reason_of(error)) from None
     except RecursionError:
         raise _DamagedError(f"{description.name} is nested too deeply") from None
 

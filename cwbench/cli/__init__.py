@@ -29,7 +29,7 @@ COMMANDS = {
 def main() -> None:
     """Run the command line. Exit codes: 0 done, 1 a bug, 2 something the user can put right, 130 interrupted."""
     try:
-        code = _app(sys.argv[1:])(standalone_mode=False)
+        code = _app(sys.argv[1:])(prog_name="cwbench", standalone_mode=False)
     except CwbenchError as error:
         _refuse(str(error))
     except typer.TyperException as error:

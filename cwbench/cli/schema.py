@@ -9,7 +9,7 @@ import typer
 def schema(
     write: Annotated[Path | None, typer.Option(help="Write all schemas into this folder instead.")] = None,
 ) -> None:
-    """Print the JSON schema of reports, or write those of everything that cwbench reads and writes."""
+    """Print the JSON schema of reports, or write those of all files."""
     import json
 
     from cwbench.internal.errors import UsageError

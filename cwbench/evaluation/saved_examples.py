@@ -64,16 +64,20 @@ class ExampleFolder:
         Raises:
             CwbenchError: another one is making it, or the folder is not writable.
         """
-        lock = self.folder.with_name(f"{self.folder.name}.lock")
+        lock = FileLock(self.folder.with_name(f"{self.folder.name}.lock"), timeout=0)
+        with writing_into(self.folder.parent, "CWBENCH_CACHE names it"):
+            self.folder.parent.mkdir(parents=True, exist_ok=True)
+            try:
+                lock.acquire()
+            except Timeout:
+                raise UsageError(
+                    "another process is saving the examples of the same run",
+                    "wait for it, or leave --save-examples out",
+                ) from None
         try:
-            with writing_into(lock.parent, "CWBENCH_CACHE names it"):
-                lock.parent.mkdir(parents=True, exist_ok=True)
-                with FileLock(lock, timeout=0):
-                    yield
-        except Timeout:
-            raise UsageError(
-                "another process is saving the examples of the same run", "wait for it, or leave --save-examples out"
-            ) from None
+            yield
+        finally:
+            lock.release()
 
     def holds(self, label: str, number: int) -> bool:
         """Tell whether a chunk was kept."""

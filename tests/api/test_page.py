@@ -1,6 +1,7 @@
 """``cwbench.api`` is the page a plugin author reads: all of it is documented, and plugins import from nowhere else."""
 
 import ast
+import inspect
 import re
 from pathlib import Path
 
@@ -31,7 +32,7 @@ def test_every_name_is_there_and_nothing_else_is_public():
 def test_classes_and_functions_have_a_docstring():
     for name in cwbench.api.__all__:
         thing = getattr(cwbench.api, name)
-        if isinstance(thing, type) or callable(thing):
+        if inspect.isclass(thing) or inspect.isfunction(thing):  # not aliases of types, which the table explains
             assert (thing.__doc__ or "").strip(), name
 
 

@@ -258,7 +258,7 @@ def test_schema_prints_and_writes(cwbench, tmp_path, request):
     assert json.loads(printed) == json.loads(json.dumps(schema()))
     _, path, _ = cwbench("schema", "--write", str(tmp_path))
     assert (tmp_path / "report.v1.json").read_text() == printed
-    names = ("report.v1.json", "leaderboard.v1.json", "study.v1.json", "suite.json")
+    names = ("report.v1.json", "leaderboard.v1.json", "study.v1.json", "sweep.json")
     assert path.split() == [str(tmp_path / name) for name in names]
     for name in names:
         committed = (request.config.rootpath / "schemas" / name).read_text()
@@ -278,7 +278,8 @@ def test_version_and_bare_command(cwbench):
     [
         (["run", "--defence", "mart"], "--defense"),
         (["study"], "Missing argument 'NAME...' (see cwbench study --help)"),
-        (["study", "figure1", "--limit", "0"], "'--limit'"),
+        (["study", "figure1", "--limit", "x"], "Invalid value for '--limit'"),
+        (["study", "figure1", "--limit", "0"], "the study: limit: Input should be greater than or equal to 1, not 0"),
         (["nonsense"], "No such command 'nonsense' (see cwbench --help)"),
         (["plugins", "new", "mine"], "Missing option '--kind'. Choose from: attack, defense, dataset, backbone"),
         (["plugins", "new", "mine", "--kind", "thing"], "'thing' is not one of"),

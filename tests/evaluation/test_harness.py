@@ -21,10 +21,10 @@ from cwbench.attacks.tpgd import TemperaturePGD
 from cwbench.attacks.transfer import Transfer
 from cwbench.evaluation.attack_run import POOL
 from cwbench.evaluation.harness import evaluate
-from cwbench.evaluation.outcomes import Tools
+from cwbench.evaluation.outcomes import Substitute, Tools
 from cwbench.internal.errors import CwbenchError
 from cwbench.plan import PlannedAttack
-from cwbench.spec import EvaluationSettings, Substitute
+from cwbench.spec import EvaluationSettings
 
 LABELS = torch.arange(20) % 4
 EVERY = [

@@ -10,6 +10,7 @@ import torch
 
 from cwbench.checkpoints.store import Store
 from cwbench.internal.distributed import ALONE, Team
+from cwbench.training.synchronise import average, share_of
 from tests import command_line
 
 TOGETHER = ["torch.distributed.run", "--standalone", "--nproc-per-node", "2", "-m", "cwbench"]
@@ -135,10 +136,10 @@ def test_an_error_is_told_and_nothing_hangs_or_is_trained(tmp_path):
 
 
 def test_alone_everything_is_ones_own():
-    assert ALONE.share(torch.arange(5)).tolist() == [0, 1, 2, 3, 4]
+    assert share_of(torch.arange(5), ALONE).tolist() == [0, 1, 2, 3, 4]
     assert ALONE.from_leader(lambda: 7) == 7
     assert ALONE.gathered("x") == ["x"]
     tensor = torch.ones(3)
-    ALONE.average([tensor], 0.5)
+    average([tensor], ALONE, 0.5)
     assert tensor.tolist() == [1, 1, 1]
-    assert [Team(rank, 3).share(torch.arange(7)).tolist() for rank in range(3)] == [[0, 3, 6], [1, 4], [2, 5]]
+    assert [share_of(torch.arange(7), Team(rank, 3)).tolist() for rank in range(3)] == [[0, 3, 6], [1, 4], [2, 5]]

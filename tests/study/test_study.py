@@ -14,7 +14,9 @@ from cwbench.study.record import read_record, schema
 from cwbench.study.render import write
 from tests import command_line
 
-SHORT = ["--set", "recipe.epochs=2", "--limit", "60", "--defenses", "madry,mart,he-lis", "--attacks", "fgsm,transfer"]
+SCALE = ["--set", "recipe.epochs=2", "--limit", "60"]
+DEFENSES = ["--defense", "madry", "--defense", "mart", "--defense", "he-lis"]
+SHORT = [*SCALE, *DEFENSES, "--attack", "fgsm", "--attack", "transfer"]
 HOMING = ["--homing", "3,5"]
 
 
@@ -87,7 +89,7 @@ def test_again_nothing_is_trained_or_judged_and_a_piece_alone_keeps_the_others(c
     assert {path: path.stat().st_mtime_ns for place in kept for path in place.rglob("*")} == before
     assert (folder / "index.html").read_text().count("<section") == len(PIECES)
     page = (folder / "index.html").read_bytes()
-    other = command("figure6", *SHORT[:2], "--limit", "30", "--defenses", "madry")
+    other = command("figure6", *SCALE[:2], "--limit", "30", "--defense", "madry")
     assert other.returncode == 0, other.stderr
     assert (folder / "index.html").read_bytes() == page  # another scale is another study, in a folder of its own
     assert len(list(folder.parent.iterdir())) == 2
@@ -121,7 +123,7 @@ BAD = {
     "no superclasses": (["figure2"], "digits has no superclasses, by which figure 2 groups the classes (give groups"),
     "groups that overlap": (["figure2", "--superclasses", "a=0,1", "--superclasses", "b=1,2"], "each class in one"),
     "a group that is none": (["figure2", "--superclasses", "round"], "is not NAME=0,1"),
-    "an unknown defense": (["table2", "--defenses", "mraty"], "no defense is named 'mraty'"),
+    "an unknown defense": (["table2", "--defense", "mraty"], "no defense is named 'mraty'"),
     "an unknown dataset": (["figure1", "--dataset", "digitz"], "no dataset is named 'digitz'"),
     "an unknown recipe": (["figure1", "--recipe", "slow"], "digits has no recipe 'slow'"),
     "an unknown field": (["figure1", "--set", "recipe.epoch=2"], "the recipe has no 'recipe.epoch'"),
@@ -130,19 +132,19 @@ BAD = {
     "an empty homing": (["figure3", "--homing", ""], "is not all, most-confused, or indices"),
     "no test image of that number": (["figure5", "--example", "9999"], "there is no test image 9999"),
     "several unknown names": (
-        ["table2", "--defenses", "nope,madrid", "--attacks", "pgdx"],
+        ["table2", "--defense", "nope", "--defense", "madrid", "--attack", "pgdx"],
         ["no defense is named 'nope'", "no defense is named 'madrid'", "no attack is named 'pgdx'"],
     ),
-    "no name at all": (["table2", "--defenses", ","], "the study: defenses"),
-    "an attack twice": (["table2", "--attacks", "pgd,pgd"], "attacks holds one of them twice"),
-    "an address to write to": (["figure1", "--out", "s3://bucket/x"], "--out 's3://bucket/x' is no folder"),
-    "nowhere to write to": (["figure1", "--out", ""], "--out '' is no folder"),
+    "no name at all": (["table2", "--defense", ""], "the study: defenses"),
+    "an attack twice": (["table2", "--attack", "pgd", "--attack", "pgd"], "attacks holds one of them twice"),
+    "an address to write to": (["figure1", "--out", "s3://bucket/x"], "--out 's3://bucket/x' is not a folder"),
+    "nowhere to write to": (["figure1", "--out", ""], "--out '' is not a folder"),
     "an unknown precision": (["figure1", "--precision", "fp8"], "the study: precision"),
-    "bad seeds": (["figure1", "--seeds", "a"], "seeds"),
-    "a seed twice": (["figure1", "--seeds", "0,0"], "seeds holds one of them twice"),
+    "bad seeds": (["figure1", "--seed", "a"], "seeds"),
+    "a seed twice": (["figure1", "--seed", "0", "--seed", "0"], "seeds holds one of them twice"),
     "a class twice": (["figure3", "--homing", "3,3"], "homing holds one of them twice"),
     "a group twice": (["figure2", "--superclasses", "a=0", "--superclasses", "a=1"], "is there twice"),
-    "no defense left": (["table5", "--defenses", "mart"], "table5: none of its defenses takes part"),
+    "no defense left": (["table5", "--defense", "mart"], "table5: none of its defenses takes part"),
     "data that are missing": (["figure1", "--dataset", "mnist", "--data", "."], "MNIST/raw"),
 }
 
@@ -150,7 +152,7 @@ BAD = {
 @pytest.mark.parametrize("name", BAD)
 def test_what_cannot_be_done_gets_one_line(name, command, done):
     arguments, complaint = BAD[name]
-    scale = [] if {"--defenses", "--dataset", "--attacks"} & set(arguments) else SHORT
+    scale = [] if {"--defense", "--dataset", "--attack"} & set(arguments) else SHORT
     found = command(*arguments, *scale)
     assert found.returncode == 2, found.stdout
     for part in [complaint] if isinstance(complaint, str) else complaint:
@@ -159,14 +161,14 @@ def test_what_cannot_be_done_gets_one_line(name, command, done):
 
 
 def test_a_defense_may_have_fields_and_still_be_the_studys(command, done):
-    found = command("table3", "claims", *SHORT[:4], "--defenses", "madry,mart:beta=3")
+    found = command("table3", "claims", *SCALE, "--defense", "madry", "--defense", "mart:beta=3")
     assert found.returncode == 0, found.stderr
     assert "mart:beta=3, 1/T = 5" in found.stdout
     assert "not applicable 3 (" in found.stdout  # superclasses, HE-LIS and HE-CMP
 
 
 def test_a_network_that_figure_5_asks_for_needs_no_other_in_the_study(command, done):
-    found = command("figure5", *SHORT[:4], "--defenses", "mart")
+    found = command("figure5", *SCALE, "--defense", "mart")
     assert found.returncode == 0, found.stderr
 
 
@@ -190,7 +192,9 @@ def test_superclasses_may_be_given(command, folder):
 
 def test_a_cell_that_fails_costs_its_pieces_and_no_other(command, home):
     environment = home / "runs" / "cells"
-    found = command("table2", "figure6", *SHORT[:6], "--attacks", "fgsm,transfer:substitute=0000000000")
+    found = command(
+        "table2", "figure6", *SCALE, *DEFENSES, "--attack", "fgsm", "--attack", "transfer:substitute=0000000000"
+    )
     assert found.returncode == 2
     assert "figure6: The 10 classes lie in" in found.stdout
     assert "table2: missing: madry × transfer:substitute=" in found.stdout

@@ -1,4 +1,4 @@
-"""What suites leave behind, to compare."""
+"""What sweeps leave behind, to compare."""
 
 from cwbench.report.predictions import read_predictions
 from cwbench.report.report import read_report

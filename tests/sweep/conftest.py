@@ -1,4 +1,4 @@
-"""A suite of real cells that takes seconds, and the command line as users have it."""
+"""A sweep of real cells that takes seconds, and the command line as users have it."""
 
 import os
 from pathlib import Path
@@ -18,10 +18,10 @@ FAST = {
 
 @pytest.fixture
 def write(tmp_path):
-    """Return a function that writes a suite file, ``fast`` with changes, and returns its path."""
+    """Return a function that writes a sweep file, ``fast`` with changes, and returns its path."""
 
     def do(**changes) -> Path:
-        path = tmp_path / "suite.yaml"
+        path = tmp_path / "sweep.yaml"
         path.write_text(yaml.safe_dump(FAST | changes), encoding="utf-8")
         return path
 

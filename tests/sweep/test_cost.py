@@ -1,4 +1,4 @@
-"""What a suite will cost: passes against those that the papers' algorithms take, and an estimate of a real suite."""
+"""What a sweep will cost: passes against those that the papers' algorithms take, and an estimate of a real sweep."""
 
 import pytest
 
@@ -92,8 +92,8 @@ def test_an_estimate_names_each_training_once_and_leaves_finished_cells_out():
     assert "fgsm on digits" not in {line.name for line in estimate([*finished, *items[2:]], installed(), 0.3)}
 
 
-def test_the_command_line_plans_a_suite(write, command):
-    done = command("suite", "plan", write(), "--seconds", "1", "--workers", "2")
+def test_the_command_line_plans_a_sweep(write, command):
+    done = command("sweep", "plan", write(), "--seconds", "1", "--workers", "2")
     assert done.returncode == 0, done.stderr
     assert "train madry on digits" in done.stdout
     assert "CPU-hours at most, as measured on this machine" in done.stdout

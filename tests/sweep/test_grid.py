@@ -1,4 +1,4 @@
-"""Suite files: which cells they have, and what is wrong with those that have none."""
+"""Sweep files: which cells they have, and what is wrong with those that have none."""
 
 from pathlib import Path
 
@@ -13,22 +13,22 @@ from cwbench.sweep.grid import SweepSpec, cells_of, read_sweep
 SWEEPS = sorted((Path(__file__).parents[2] / "sweeps").glob("*.yaml"))
 
 
-def suite(**content):
-    return validated(SweepSpec, {"name": "some", "defenses": ["madry"], "attacks": ["pgd"]} | content, "the suite")
+def sweep(**content):
+    return validated(SweepSpec, {"name": "some", "defenses": ["madry"], "attacks": ["pgd"]} | content, "the sweep")
 
 
 def checked(**content):
-    return checked_cells(suite(**content), installed())
+    return checked_cells(sweep(**content), installed())
 
 
 @pytest.mark.parametrize("path", SWEEPS, ids=lambda path: path.stem)
-def test_the_suites_of_the_repository_are_sound(path):
+def test_the_sweeps_of_the_repository_are_sound(path):
     cells = checked_cells(read_sweep(path), installed())
     assert len({cell.name for cell in cells}) == len(cells)
 
 
 def test_a_grid_is_every_combination_in_the_order_of_its_axes():
-    cells = cells_of(suite(defenses=["madry", "trades:beta=3"], attacks=["fgsm", ["pgd", "tpgd"]], seeds=[4, 5]))
+    cells = cells_of(sweep(defenses=["madry", "trades:beta=3"], attacks=["fgsm", ["pgd", "tpgd"]], seeds=[4, 5]))
     assert [cell.number for cell in cells] == list(range(1, 9))
     assert [cell.name for cell in cells[:3]] == [
         "madry × fgsm × digits × seed 4",
@@ -39,8 +39,8 @@ def test_a_grid_is_every_combination_in_the_order_of_its_axes():
     assert (str(last.defense), [str(a) for a in last.attacks], last.seed) == ("trades:beta=3", ["pgd", "tpgd"], 5)
 
 
-def test_one_value_need_not_be_a_list_and_a_suite_without_attacks_takes_the_standard_one():
-    (cell,) = cells_of(suite(defenses="madry", attacks=None, seeds=7))
+def test_one_value_need_not_be_a_list_and_a_sweep_without_attacks_takes_the_standard_one():
+    (cell,) = cells_of(sweep(defenses="madry", attacks=None, seeds=7))
     assert (cell.spec.attacks, cell.spec.seed) == ((), 7)
 
 
@@ -51,7 +51,7 @@ def test_rules_set_fields_of_some_cells_and_leave_others_out():
         {"where": {"defense": "madry", "attacks": "fgsm"}, "skip": True},
     ]
     cells = cells_of(
-        suite(defenses=["madry", "trades:beta=3"], attacks=["fgsm", "pgd"], seeds=[0, 1], cells=rules, run={"limit": 5})
+        sweep(defenses=["madry", "trades:beta=3"], attacks=["fgsm", "pgd"], seeds=[0, 1], cells=rules, run={"limit": 5})
     )
     assert {cell.name: cell.spec.limit for cell in cells} == {
         "madry × pgd × digits × seed 0": 5,
@@ -65,8 +65,8 @@ def test_rules_set_fields_of_some_cells_and_leave_others_out():
 
 def test_cells_attack_in_fp32_unless_the_file_says_otherwise():
     """What ``auto`` measures comes out differently from one process to the next, and reports must not."""
-    assert {cell.spec.precision for cell in cells_of(suite())} == {"fp32"}
-    assert {cell.spec.precision for cell in cells_of(suite(run={"precision": "auto"}))} == {"auto"}
+    assert {cell.spec.precision for cell in cells_of(sweep())} == {"fp32"}
+    assert {cell.spec.precision for cell in cells_of(sweep(run={"precision": "auto"}))} == {"auto"}
 
 
 def test_networks_that_cannot_have_the_images_are_refused_and_those_that_can_are_not():
@@ -135,9 +135,9 @@ def test_all_cells_that_cannot_be_are_listed_at_once():
         ({"cells": [{"where": {"seed": 0}, "set": {"seed": 5}}]}, "a rule cannot set 'seed', which is an axis"),
     ],
 )
-def test_a_file_that_is_no_suite_gets_one_line(content, complaint):
+def test_a_file_that_is_no_sweep_gets_one_line(content, complaint):
     with pytest.raises(CwbenchError, match=complaint):
-        suite(**content)
+        sweep(**content)
 
 
 @pytest.mark.parametrize(

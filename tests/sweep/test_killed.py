@@ -1,4 +1,4 @@
-"""Suites whose processes are killed go on, and arrive at the same reports."""
+"""Sweeps whose processes are killed go on, and arrive at the same reports."""
 
 import os
 import signal
@@ -17,7 +17,7 @@ from .conftest import FAST
 
 def _started(tmp_path, environment, *arguments):
     return subprocess.Popen(
-        [sys.executable, "-m", "cwbench", "suite", "run", str(tmp_path / "suite.yaml"), *arguments],
+        [sys.executable, "-m", "cwbench", "sweep", "run", str(tmp_path / "sweep.yaml"), *arguments],
         cwd=tmp_path,
         env=environment,
         stdout=subprocess.PIPE,
@@ -40,16 +40,16 @@ LONG = {"attacks": ["fgsm", "pgd:steps=3", "tpgd:steps=2"], "run": {"limit": 40,
 
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory):
-    """The results of a suite that nothing happened to."""
+    """The results of a sweep that nothing happened to."""
     home = tmp_path_factory.mktemp("whole")
-    (home / "suite.yaml").write_text(yaml.safe_dump(FAST | LONG), encoding="utf-8")
+    (home / "sweep.yaml").write_text(yaml.safe_dump(FAST | LONG), encoding="utf-8")
     with _started(home, os.environ | {"CWBENCH_CACHE": str(home / "cache"), "OMP_NUM_THREADS": "1"}) as process:
         _, err = process.communicate(timeout=300)
     assert process.returncode == 0, err
     return results(home / "runs" / "cells")
 
 
-def test_a_killed_suite_goes_on_and_arrives_at_the_same_reports(whole, write, command, environment, tmp_path):
+def test_a_killed_sweep_goes_on_and_arrives_at_the_same_reports(whole, write, command, environment, tmp_path):
     write(**LONG)
     cells = tmp_path / "runs" / "cells"
     with _started(tmp_path, environment) as process:
@@ -58,7 +58,7 @@ def test_a_killed_suite_goes_on_and_arrives_at_the_same_reports(whole, write, co
     kept = written(cells)
     finished = {path: stamp for path, stamp in kept.items() if (path.parent / "report.json") in kept}
     assert 2 * 2 <= len(finished) < 6 * 2
-    done = command("suite", "run", tmp_path / "suite.yaml")
+    done = command("sweep", "run", tmp_path / "sweep.yaml")
     assert done.returncode == 0, done.stderr
     assert "6 of 6 cells are finished" in done.stdout
     assert results(cells) == whole

@@ -1,4 +1,4 @@
-"""What a suite shows while it runs and at its end."""
+"""What a sweep shows while it runs and at its end."""
 
 import io
 

@@ -1,4 +1,4 @@
-"""The same suite on a Ray cluster of two workers on this machine, one of which is killed in the middle."""
+"""The same sweep on a Ray cluster of two workers on this machine, one of which is killed in the middle."""
 
 import os
 import signal
@@ -41,11 +41,11 @@ def cluster(environment):
 
 def test_a_killed_machine_changes_no_report(cluster, write, command, environment, tmp_path):
     path = write(seeds=[0, 1])
-    alone = command("suite", "run", path, "--out", tmp_path / "alone", CWBENCH_CACHE=str(tmp_path / "other"))
+    alone = command("sweep", "run", path, "--out", tmp_path / "alone", CWBENCH_CACHE=str(tmp_path / "other"))
     assert alone.returncode == 0, alone.stderr
     process, address = cluster
-    suite = subprocess.Popen(
-        [sys.executable, "-m", "cwbench", "suite", "run", str(path), "--executor", "ray"],
+    sweep = subprocess.Popen(
+        [sys.executable, "-m", "cwbench", "sweep", "run", str(path), "--executor", "ray"],
         cwd=tmp_path,
         env=environment | {"RAY_ADDRESS": address},
         stdout=subprocess.PIPE,
@@ -53,17 +53,17 @@ def test_a_killed_machine_changes_no_report(cluster, write, command, environment
         text=True,
     )
     cells = tmp_path / "runs" / "cells"
-    with suite:
+    with sweep:
         until = time.monotonic() + 240
         while not list(cells.glob("*/report.json")):
-            assert suite.poll() is None, suite.communicate()
+            assert sweep.poll() is None, sweep.communicate()
             assert time.monotonic() < until
             time.sleep(0.1)
         process.stdin.write("\n")
         process.stdin.flush()
         assert process.stdout.readline().strip() == "killed"
-        out, err = suite.communicate(timeout=400)
-    assert suite.returncode == 0, (out, err)
+        out, err = sweep.communicate(timeout=400)
+    assert sweep.returncode == 0, (out, err)
     assert "8 of 8 cells are finished, 0 failed" in out
     assert results(cells) == results(tmp_path / "alone" / "cells")
     assert len(list((tmp_path / "runs" / "checkpoints").iterdir())) == 4
@@ -82,23 +82,23 @@ print(ray.available_resources().get("CPU", 0))
 def test_ctrl_c_cancels_what_runs_on_the_cluster(cluster, write, environment, tmp_path):
     _, address = cluster
     path = write(seeds=[0, 1], run={"limit": 40, "set": {"recipe.epochs": 400}})
-    suite = subprocess.Popen(
-        [sys.executable, "-m", "cwbench", "suite", "run", str(path), "--executor", "ray"],
+    sweep = subprocess.Popen(
+        [sys.executable, "-m", "cwbench", "sweep", "run", str(path), "--executor", "ray"],
         cwd=tmp_path,
         env=environment | {"RAY_ADDRESS": address},
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
     )
-    with suite:
+    with sweep:
         until = time.monotonic() + 240
         while not list((tmp_path / "cache" / "checkpoints").glob("*.unfinished")):  # a worker is training
-            assert suite.poll() is None, suite.communicate()
+            assert sweep.poll() is None, sweep.communicate()
             assert time.monotonic() < until
             time.sleep(0.1)
-        suite.send_signal(signal.SIGINT)
-        _, err = suite.communicate(timeout=60)
-    assert suite.returncode == 130, err
+        sweep.send_signal(signal.SIGINT)
+        _, err = sweep.communicate(timeout=60)
+    assert sweep.returncode == 130, err
     done = subprocess.run(
         [sys.executable, "-c", FREE, address], env=environment, capture_output=True, text=True, check=False
     )
@@ -106,11 +106,11 @@ def test_ctrl_c_cancels_what_runs_on_the_cluster(cluster, write, environment, tm
 
 
 def test_a_cluster_that_does_not_answer_or_has_no_room_gets_one_line(cluster, write, command):
-    away = command("suite", "run", write(), "--executor", "ray", RAY_ADDRESS="127.0.0.1:9")
+    away = command("sweep", "run", write(), "--executor", "ray", RAY_ADDRESS="127.0.0.1:9")
     assert (away.returncode, away.stdout, away.stderr.count("\n")) == (2, "", 1)
     assert "the Ray cluster 127.0.0.1:9 cannot be reached" in away.stderr
     _, address = cluster
-    large = command("suite", "run", write(resources={"cpus": 64}), "--executor", "ray", RAY_ADDRESS=address)
+    large = command("sweep", "run", write(resources={"cpus": 64}), "--executor", "ray", RAY_ADDRESS=address)
     assert large.returncode == 2
     assert "no machine of the Ray cluster has 64 CPUs" in large.stderr.splitlines()[-1]
 
