@@ -67,16 +67,14 @@ def _whole(parts: Sequence[Outcomes]) -> Outcomes:
     first = parts[0]
     if len(parts) == 1:
         return first
-    return Outcomes(
+    return replace(
+        first,
         ids=_dealt([part.ids for part in parts]),
         labels=_dealt([part.labels for part in parts]),
         clean=_dealt([part.clean for part in parts]),
         attacks=tuple(map(_one, zip(*[part.attacks for part in parts], strict=True))),
-        cascade=first.cascade,
-        precision=first.precision,
         folded=min(part.folded for part in parts),
         batch_size=min(part.batch_size for part in parts),
-        signs=first.signs,
     )
 
 

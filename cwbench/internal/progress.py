@@ -1,6 +1,6 @@
 """Progress bars: on standard error, only where that is a terminal, and of several processes only the leader's.
 
-``CWBENCH_PROGRESS=0`` silences them: a suite shows a table of its own instead.
+``CWBENCH_PROGRESS=0`` silences them: a sweep shows a table of its own instead.
 """
 
 import os

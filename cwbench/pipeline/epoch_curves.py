@@ -54,7 +54,7 @@ class EpochCurves:
             ids=splits.chosen_rows(self.test.labels, plan.settings.limit),
             classes=k,
             threat=plan.threat,
-            settings=plan.settings.model_copy(update={"precision": "fp32", "cascade": False}),
+            settings=plan.settings.model_copy(update={"precision": "fp32"}),
             tools=Tools(look_for_masking=False),
             team=self.team,
         )

@@ -208,7 +208,7 @@ def _robust(
         ids=places,
         classes=len(plan.dataset.classes) - 1,
         threat=plan.threat,
-        settings=plan.settings.model_copy(update={"precision": "fp32", "cascade": False}),
+        settings=plan.settings.model_copy(update={"precision": "fp32"}),
         tools=Tools(look_for_masking=False),
     )
     return torch.from_numpy(outcomes.attacks[0].predictions == outcomes.labels)
