@@ -23,7 +23,7 @@ COMMANDS = {
     "hub": ("hub:app", "Fetch checkpoints from the Hugging Face hub, and publish them there."),
     "sweep": ("sweep:app", "Run grids of defense × attack × dataset × seed."),
 }
-"""Where each command is, and its help in the list of all: to import all of them takes as long as a short run."""
+"""Where each command is, and its help: to import all of them takes as long as a short run."""
 
 
 def main() -> None:
@@ -61,8 +61,6 @@ def _app(arguments: Sequence[str]) -> typer.Typer:
         command = getattr(import_module(f"cwbench.cli.{module}"), attribute) if name == asked else _not_asked
         if isinstance(command, typer.Typer):
             app.add_typer(command, name=name, help=summary)
-        elif name == asked:
-            app.command(name)(command)
         else:
             app.command(name, help=summary)(command)
     return app

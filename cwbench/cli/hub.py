@@ -8,7 +8,7 @@ import typer
 from cwbench.cli.options import OptionsOf, takes_options
 from cwbench.spec import EvaluationSettings, RunSpec
 
-app = typer.Typer(help="Fetch checkpoints from the Hugging Face hub, and publish them there.", no_args_is_help=True)
+app = typer.Typer(no_args_is_help=True)
 
 
 @app.command("pull")
@@ -42,9 +42,10 @@ def push(
     checkpoint: Annotated[str, typer.Argument(help="A digest or folder; see cwbench list checkpoints.")],
     repo: Annotated[str, typer.Argument(help="user/repo, or user/repo@branch.")],
     report: Annotated[
-        Path | None, typer.Option(help="Its report.json; the one with most attacks below --runs by default.")
+        Path | None,
+        typer.Option(metavar="PATH", help="Its report.json; the one with most attacks below --runs by default."),
     ] = None,
-    runs: Annotated[Path, typer.Option(help="Where to look for its reports.")] = Path("runs"),
+    runs: Annotated[Path, typer.Option(metavar="PATH", help="Where to look for its reports.")] = Path("runs"),
     private: Annotated[bool, typer.Option("--private", help="Make the repository private, if it is new.")] = False,
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
 ) -> None:

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-app = typer.Typer(help="A leaderboard that anyone can check.", no_args_is_help=True)
+app = typer.Typer(no_args_is_help=True)
 
 BoardOption = Annotated[Path, typer.Option("--board", metavar="DIR", help="The board's folder.")]
 BOARD = Path("leaderboard")
@@ -53,7 +53,7 @@ def build(board: BoardOption = BOARD) -> None:
 @app.command()
 def serve(
     board: BoardOption = BOARD,
-    port: Annotated[int, typer.Option(min=0, max=65535, help="0 takes any that is free.")] = 8000,
+    port: Annotated[int, typer.Option(metavar="INTEGER", min=0, max=65535, help="0 takes any that is free.")] = 8000,
 ) -> None:
     """Serve the board's page on 127.0.0.1 until interrupted."""
     from cwbench.leaderboard.layout import Place

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-app = typer.Typer(help="Show which plugins are loaded and which could not be, check one, begin a new one.")
+app = typer.Typer()
 
 
 class Kind(StrEnum):
@@ -48,7 +48,7 @@ def list_() -> None:
 def new(
     name: Annotated[str, typer.Argument(help="What users will type: lower-case letters, digits, hyphens.")],
     kind: Annotated[Kind, typer.Option(help="What it is.")],
-    into: Annotated[Path, typer.Option("--into", help="Where its folder is made.")] = Path(),
+    into: Annotated[Path, typer.Option("--into", metavar="PATH", help="Where its folder is made.")] = Path(),
 ) -> None:
     """Begin a plugin: a distribution of its own with one module, one test that checks its contract, and a README."""
     from cwbench.plugins.scaffold import create

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-app = typer.Typer(help="Show, validate, plot and compare reports.", no_args_is_help=True)
+app = typer.Typer(no_args_is_help=True)
 
 Files = Annotated[list[Path], typer.Argument(help="report.json files.")]
 
@@ -68,7 +68,8 @@ def compare(
     first: Annotated[Path, typer.Argument(help="A report.")],
     second: Annotated[Path, typer.Argument(help="Another report on the same classes.")],
     condition: Annotated[
-        str | None, typer.Option(help="clean, or an attack that both have; all that both have by default.")
+        str | None,
+        typer.Option(metavar="TEXT", help="clean, or an attack that both have; all that both have by default."),
     ] = None,
     style: StyleOption = Style.TERMINAL,
 ) -> None:

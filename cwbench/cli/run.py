@@ -12,8 +12,10 @@ from cwbench.spec import EvaluationSettings, RunSpec
 @takes_options(OptionsOf(RunSpec, without=list(EvaluationSettings.model_fields)), OptionsOf(EvaluationSettings))
 def run(
     options: dict[str, Any],
-    out: Annotated[Path, typer.Option(help="Where the run's folder is made.")] = Path("runs"),
-    config: Annotated[Path | None, typer.Option(help="YAML with the same fields; options override it.")] = None,
+    out: Annotated[Path, typer.Option(metavar="PATH", help="Where the run's folder is made.")] = Path("runs"),
+    config: Annotated[
+        Path | None, typer.Option(metavar="PATH", help="YAML with the same fields; options override it.")
+    ] = None,
     json_: Annotated[bool, typer.Option("--json", help="Print the report as JSON and nothing else.")] = False,
 ) -> None:
     """Train a defense or open a checkpoint, attack it, and report its robustness class by class."""

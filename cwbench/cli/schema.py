@@ -7,7 +7,9 @@ import typer
 
 
 def schema(
-    write: Annotated[Path | None, typer.Option(help="Write all schemas into this folder instead.")] = None,
+    write: Annotated[
+        Path | None, typer.Option(metavar="PATH", help="Write all schemas into this folder instead.")
+    ] = None,
 ) -> None:
     """Print the JSON schema of reports, or write those of all files."""
     import json

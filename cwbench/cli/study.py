@@ -27,15 +27,17 @@ def study(
         list[str], typer.Argument(metavar="NAME...", help="figure1 … figure7, table2 … table5, claims, or all.")
     ],
     homing: Annotated[
-        str, typer.Option(help="Classes that figure 3 removes: all, most-confused, or indices such as 3,5.")
+        str,
+        typer.Option(metavar="TEXT", help="Classes that figure 3 removes: all, most-confused, or indices such as 3,5."),
     ] = "all",
     superclasses: Annotated[
         list[str] | None, typer.Option(metavar="NAME=0,1,...", help="A group of classes for figure 2.")
     ] = None,
     workers: Annotated[
-        int | None, typer.Option(min=1, max=4096, help="Local processes; one for each CPU by default.")
+        int | None,
+        typer.Option(metavar="INTEGER", min=1, max=4096, help="Local processes; one for each CPU by default."),
     ] = None,
-    out: Annotated[str, typer.Option(help="The folder where runs and study are kept.")] = "runs",
+    out: Annotated[str, typer.Option(metavar="TEXT", help="The folder where runs and study are kept.")] = "runs",
 ) -> None:
     """Draw the paper's figures and tables for a dataset, and write one page of them."""
     from cwbench.cli.sweep import leave

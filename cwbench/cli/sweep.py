@@ -11,11 +11,14 @@ if TYPE_CHECKING:
     from cwbench.sweep.engine import Engine, Item
     from cwbench.sweep.grid import SweepSpec
 
-app = typer.Typer(help="Grids of defense × attack × dataset × seed.", no_args_is_help=True)
+app = typer.Typer(no_args_is_help=True)
 
 FileArgument = Annotated[Path, typer.Argument(help="A sweep file, for example sweeps/digits-60.yaml.")]
 OutOption = Annotated[
-    str, typer.Option(help="Where results are kept: a folder, or an address that fsspec reaches, such as s3://…")
+    str,
+    typer.Option(
+        metavar="TEXT", help="Where results are kept: a folder, or an address that fsspec reaches, such as s3://…"
+    ),
 ]
 OUT = "runs"
 
@@ -24,13 +27,19 @@ OUT = "runs"
 def run(
     file: FileArgument,
     out: OutOption = OUT,
-    executor: Annotated[str, typer.Option(help="local or ray.")] = "local",
+    executor: Annotated[str, typer.Option(metavar="TEXT", help="local or ray.")] = "local",
     workers: Annotated[
-        int | None, typer.Option(min=1, max=4096, help="Local processes; by default as many as there are CPUs for.")
+        int | None,
+        typer.Option(
+            metavar="INTEGER", min=1, max=4096, help="Local processes; by default as many as there are CPUs for."
+        ),
     ] = None,
     store: Annotated[
         str | None,
-        typer.Option(help="Checkpoints that machines share; with ray OUT/checkpoints. A folder or an fsspec address."),
+        typer.Option(
+            metavar="TEXT",
+            help="Checkpoints that machines share; with ray OUT/checkpoints. A folder or an fsspec address.",
+        ),
     ] = None,
 ) -> None:
     """Do every cell that is not finished. Interrupted or killed, the same command goes on."""
@@ -72,8 +81,12 @@ def status(file: FileArgument, out: OutOption = OUT) -> None:
 def plan(
     file: FileArgument,
     out: OutOption = OUT,
-    workers: Annotated[int | None, typer.Option(min=1, max=4096, help="How many cells are done at a time.")] = None,
-    seconds: Annotated[float, typer.Option(min=1, max=3600, help="How long the networks are timed.")] = 60,
+    workers: Annotated[
+        int | None, typer.Option(metavar="INTEGER", min=1, max=4096, help="How many cells are done at a time.")
+    ] = None,
+    seconds: Annotated[
+        float, typer.Option(metavar="NUMBER", min=1, max=3600, help="How long the networks are timed.")
+    ] = 60,
 ) -> None:
     """Estimate what the unfinished cells cost: passes, and hours from timing their networks on this machine."""
     import torch

@@ -14,11 +14,14 @@ def verify(
     options: dict[str, Any],
     report: Annotated[Path, typer.Argument(help="A report.json in the folder that its run wrote.")],
     checkpoint: Annotated[
-        str | None, typer.Option(help="The checkpoint's folder or digest; the one that the report names by default.")
+        str | None,
+        typer.Option(
+            metavar="TEXT", help="The checkpoint's folder or digest; the one that the report names by default."
+        ),
     ] = None,
     sample: Annotated[
         int | None,
-        typer.Option(min=1, help="Attack this many examples again: 100, or 25 if theirs are saved."),
+        typer.Option(metavar="INTEGER", min=1, help="Attack this many examples again: 100, or 25 if theirs are saved."),
     ] = None,
     board: Annotated[
         Path | None, typer.Option(metavar="DIR", help="Record it on this board, where the report is an entry.")

@@ -6,10 +6,10 @@ from itertools import product
 from pathlib import Path
 from typing import Annotated, Any
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, JsonValue, ValidationError, model_validator
+from pydantic import BeforeValidator, Field, JsonValue, ValidationError, model_validator
 
 from cwbench.internal.errors import UsageError, did_you_mean
-from cwbench.internal.validation import explained, json_schema, validated
+from cwbench.internal.validation import Closed, explained, json_schema, validated
 from cwbench.plugins.naming import PluginSpec
 from cwbench.spec import RunSpec, read_config
 
@@ -30,11 +30,7 @@ Attacks = Annotated[
 ]
 
 
-class _Closed(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False, use_attribute_docstrings=True)
-
-
-class Resources(_Closed):
+class Resources(Closed):
     """What a cell takes while it runs."""
 
     cpus: Annotated[int, Field(ge=1, le=4096)] = 1
@@ -44,7 +40,7 @@ class Resources(_Closed):
     """GPUs that Ray reserves for a cell; a fraction shares one."""
 
 
-class CellRule(_Closed):
+class CellRule(Closed):
     """What is different in some cells."""
 
     where: dict[str, Axis]
@@ -65,7 +61,7 @@ class CellRule(_Closed):
         return self
 
 
-class SweepSpec(_Closed):
+class SweepSpec(Closed):
     """A sweep file, ``sweeps/*.yaml``: every combination of its axes is a cell, which is a run."""
 
     name: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9-]{0,59}$")]
