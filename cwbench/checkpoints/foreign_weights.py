@@ -176,7 +176,7 @@ def _safetensors(path: Path) -> dict[str, Tensor]:
     try:
         return load_file(path)
     except (SafetensorError, OSError, ValueError) as error:
-        raise CheckpointError(f"{path} is no sound safetensors file: {error}", "fetch it again") from None
+        raise CheckpointError(f"{path} is not a sound safetensors file: {error}", "fetch it again") from None
 
 
 def _pickled(path: Path) -> Any:

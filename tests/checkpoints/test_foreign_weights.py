@@ -238,16 +238,16 @@ def truncated(path, model):
 
 BAD = {
     "a bomb": (lambda p, m: bomb(p), "net.pt", "unpacks to"),
-    "cut off": (truncated, "net.safetensors", "is no sound safetensors file"),
+    "cut off": (truncated, "net.safetensors", "is not a sound safetensors file"),
     "cut off archive": (
         lambda p, m: (torch.save(m.state_dict(), p), p.write_bytes(p.read_bytes()[:-100])),
         "net.pt",
-        "is no sound checkpoint of PyTorch",
+        "is not a sound checkpoint of PyTorch",
     ),
     "a web page": (lambda p, m: p.write_text("<!DOCTYPE html><html>Sign in"), "net.safetensors", "is a web page"),
     "a pointer": (lambda p, m: p.write_text("version https://git-lfs.github.com/spec/v1\n"), "net.pt", "Git LFS"),
-    "nothing": (lambda p, m: p.write_bytes(b""), "net.pt", "is no sound checkpoint of PyTorch"),
-    "noise": (lambda p, m: p.write_bytes(os.urandom(5000)), "net.safetensors", "is no sound safetensors file"),
+    "nothing": (lambda p, m: p.write_bytes(b""), "net.pt", "is not a sound checkpoint of PyTorch"),
+    "noise": (lambda p, m: p.write_bytes(os.urandom(5000)), "net.safetensors", "is not a sound safetensors file"),
     "a whole model": (lambda p, m: torch.save(m, p), "net.pt", "would run .*Classifier|holds more than tensors"),
     "a list": (lambda p, m: torch.save([1], p), "net.pt", "holds a list, not weights by name"),
     "no weights": (lambda p, m: torch.save({"epoch": 3}, p), "net.pt", "holds no weights by name; its entries: epoch"),

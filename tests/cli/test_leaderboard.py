@@ -32,7 +32,7 @@ def leaderboard(monkeypatch, capsys, tmp_path):
 
 @pytest.fixture
 def path(request, tmp_path):
-    template = read_report(request.config.rootpath / "tests" / "reports" / "v1-digits-madry-suite.json")
+    template = read_report(request.config.rootpath / "tests" / "report" / "written" / "v1-digits-madry-suite.json")
     return write(*drawn(template, 1), tmp_path / "run")
 
 

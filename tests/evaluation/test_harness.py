@@ -152,7 +152,7 @@ def test_candidates_are_judged_inside_the_ball(images):
 
     inner = images * 0.5
     labels = inner.flatten(1)[:, :4].argmax(1)
-    judged(model, inner, lambda m, x, y, t: x + 0.05 + 5e-7, labels=labels, batch_size=20, probing=False)
+    judged(model, inner, lambda m, x, y, t: x + 0.05 + 5e-7, labels=labels, batch_size=20, look_for_masking=False)
     assert torch.equal(seen[-1], Linf(eps="0.05").project(inner + 0.05 + 5e-7, inner))
     assert not torch.equal(seen[-1], inner + 0.05 + 5e-7)
 
@@ -280,9 +280,9 @@ def test_when_memory_runs_out_the_batch_is_halved_and_nothing_else_changes(tiny,
     attack = PGD(steps=8, step_size=0.02)
     if not pooled:
         attack = Custom(act=lambda m, x, y, t: torch.cat([t.project(x + 0.05, x)[m(x).argmax(1) >= 0]]))
-    plain = judged(precise, images, attack=attack, batch_size=16, probing=False)
+    plain = judged(precise, images, attack=attack, batch_size=16, look_for_masking=False)
     hungry = Hungry(precise, 5)
-    spared = judged(hungry, images, attack=attack, batch_size=16, probing=False, labels=tiny(images.double()).argmax(1))
+    spared = judged(hungry, images, attack=attack, batch_size=16, look_for_masking=False, labels=tiny(images.double()).argmax(1))
     assert spared.batch_size == 4
     assert (plain.attacks[0].predictions == spared.attacks[0].predictions).all()
     first, second = (run.attacks[0].cost for run in (plain, spared))
@@ -445,11 +445,11 @@ def test_queries_are_the_images_that_the_model_itself_was_asked_about(tiny, imag
         images,
         attack=Transfer(steps=5, step_size=0.01),
         substitutes={None: Substitute("0" * 64, substitute)},
-        probing=False,
+        look_for_masking=False,
     )
     cost = outcomes.attacks[0].cost
     assert (cost.forward, cost.backward, cost.queries) == (100, 100, 0)
-    cost = judged(tiny, images, attack=Square(queries=7), eps="0.001", probing=False).attacks[0].cost
+    cost = judged(tiny, images, attack=Square(queries=7), eps="0.001", look_for_masking=False).attacks[0].cost
     assert cost.queries == 7 * 20
     assert cost.backward == 0
 
@@ -589,6 +589,6 @@ def test_a_candidate_that_was_confirmed_is_not_judged_again(tiny, images):
         return tiny(x)
 
     labels = tiny(images).argmax(1)
-    outcomes = judged(model, images, attack=PGD(steps=5, step_size=0.02), labels=labels, probing=False)
+    outcomes = judged(model, images, attack=PGD(steps=5, step_size=0.02), labels=labels, look_for_masking=False)
     assert 0 < (outcomes.attacks[0].predictions != outcomes.labels).sum() < 20
     assert judged_images == 20 + 20, "the clean pass and the verdict"

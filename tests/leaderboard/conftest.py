@@ -13,7 +13,7 @@ from cwbench.report.report import Report, read_report
 @pytest.fixture(scope="session")
 def template(request) -> Report:
     """A real report of digits' standard suite."""
-    return read_report(request.config.rootpath / "tests" / "reports" / "v1-digits-madry-suite.json")
+    return read_report(request.config.rootpath / "tests" / "report" / "written" / "v1-digits-madry-suite.json")
 
 
 @pytest.fixture

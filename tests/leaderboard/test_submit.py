@@ -89,7 +89,7 @@ def test_a_board_may_know_suites_of_further_datasets(run, place, template):
     with pytest.raises(CwbenchError, match="redefines digits, which cwbench knows"):
         submit([run(2)], place)
     place.suites.write_text("[]")
-    with pytest.raises(CwbenchError, match="is no table of suites"):
+    with pytest.raises(CwbenchError, match="is not a table of suites"):
         submit([run(2)], place)
 
 

@@ -77,13 +77,13 @@ def specified() -> list[str]:
 
 
 def test_every_hook_is_documented_with_its_exact_arguments():
-    hooks = specified()
-    assert len(hooks) == 9
-    for name in hooks:
+    names = specified()
+    assert len(names) == 9
+    for name in names:
         arguments = ", ".join(inspect.signature(getattr(hooks, name)).parameters)
         assert f"| `{name}({arguments})` |" in TEXT
     documented = re.findall(r"^\| `(cwbench_\w+)\(", TEXT, re.MULTILINE)
-    assert sorted(documented) == sorted(hooks)
+    assert sorted(documented) == sorted(names)
 
 
 def test_every_hook_is_called_by_a_test_of_this_page_or_of_observers():

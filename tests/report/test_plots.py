@@ -9,7 +9,7 @@ from cwbench.internal.errors import CwbenchError
 from cwbench.report.plots import figures, write_figures
 from cwbench.report.report import read_report
 
-MNIST = Path(__file__).parent / "reports" / "v1-mnist-madry.json"
+MNIST = Path(__file__).parent / "written" / "v1-mnist-madry.json"
 
 
 def test_each_figure_is_written_as_png_and_svg_and_is_the_same_again(tmp_path):

@@ -272,7 +272,7 @@ def test_names_cannot_steer_the_table(report_file):
 
 def test_old_reports_are_kept_readable(request):
     """Every report ever committed as a fixture must load: add one for each version of the schema."""
-    folder = request.config.rootpath / "tests" / "reports"
+    folder = request.config.rootpath / "tests" / "report" / "written"
     files = sorted(folder.glob("*.json"))
     assert files
     for file in files:

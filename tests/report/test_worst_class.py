@@ -84,7 +84,7 @@ def test_a_profile_by_hand():
 
 
 def test_a_report_has_them_of_every_condition(request):
-    report = read_report(request.config.rootpath / "tests" / "reports" / "v1-digits-madry-suite.json")
+    report = read_report(request.config.rootpath / "tests" / "report" / "written" / "v1-digits-madry-suite.json")
     for name in ("clean", "pgd", "worst case"):
         figures = report.worst_case() if name == "worst case" else report.condition(name).figures
         profile = report.profile(name)

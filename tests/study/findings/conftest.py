@@ -7,7 +7,7 @@ import pytest
 from cwbench.report.records import Condition, Figures, WorstCase, diagonal
 from cwbench.report.report import read_report
 
-REPORTS = Path(__file__).parents[1] / "reports"
+REPORTS = Path(__file__).parents[2] / "report" / "written"
 
 
 @pytest.fixture(scope="session")
