@@ -282,7 +282,9 @@ def test_when_memory_runs_out_the_batch_is_halved_and_nothing_else_changes(tiny,
         attack = Custom(act=lambda m, x, y, t: torch.cat([t.project(x + 0.05, x)[m(x).argmax(1) >= 0]]))
     plain = judged(precise, images, attack=attack, batch_size=16, look_for_masking=False)
     hungry = Hungry(precise, 5)
-    spared = judged(hungry, images, attack=attack, batch_size=16, look_for_masking=False, labels=tiny(images.double()).argmax(1))
+    spared = judged(
+        hungry, images, attack=attack, batch_size=16, look_for_masking=False, labels=tiny(images.double()).argmax(1)
+    )
     assert spared.batch_size == 4
     assert (plain.attacks[0].predictions == spared.attacks[0].predictions).all()
     first, second = (run.attacks[0].cost for run in (plain, spared))
