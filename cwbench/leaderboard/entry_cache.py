@@ -10,7 +10,7 @@ from typing import final
 
 import pydantic
 
-from cwbench.internal import digest
+from cwbench.internal import code_digest, digest
 from cwbench.internal.errors import CwbenchError
 from cwbench.internal.files import cache_root, write_atomically
 from cwbench.leaderboard.attack_suites import Suites
@@ -30,7 +30,7 @@ class Memo:
 
     def __init__(self, place: Place, suites: Suites) -> None:
         self.folder = cache_root() / "leaderboard" / digest.of_bytes(str(place.root.resolve()).encode())[:32]
-        code = digest.of_code("cwbench.leaderboard.entry", packages=("internal", "leaderboard", "report"))
+        code = code_digest.of_code("cwbench.leaderboard.entry", packages=("internal", "leaderboard", "report"))
         self.judge = [version("cwbench"), pydantic.VERSION, code, suites.model_dump(mode="json")]
 
     def key(self, contents: Collection[tuple[str, str]]) -> str:

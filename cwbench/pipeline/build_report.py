@@ -1,7 +1,7 @@
 """Outcomes to a report: counts, figures, and records of what was judged and how."""
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Literal
 
 from cwbench.api import Examples, Plugin, Recipe, Threat
 from cwbench.checkpoints.store import Checkpoint
@@ -77,11 +77,36 @@ def training_record(checkpoint: Checkpoint) -> TrainingRecord:
         recipe_name=record["recipe_name"],
         recipe=recipe.model_dump(mode="json"),
         selection=_selection(recipe, record["judged_epoch"]),
-        data=DataRecord(**record["data"]),
+        data=data_record(checkpoint.identity["dataset"]["name"], **record["data"]),
         losses=record["losses"],
         curves=record["curves"],
         state=record["state"],
     )
+
+
+def data_record(dataset: str, *, labelled: int, unlabelled: int, set_aside: int, split: int) -> DataRecord:
+    """Describe what a model was trained on.
+
+    Args:
+        dataset: its name.
+        labelled: examples with their labels.
+        unlabelled: images without labels.
+        set_aside: examples of the training split that the network does not see.
+        split: the size of the training split.
+    """
+    kind: Literal["none", "held-back", "unlabelled", "labelled"] = "none"
+    description = f"the training split of {dataset}"
+    seen = labelled + unlabelled + set_aside
+    if unlabelled and seen <= split:
+        kind = "held-back"
+        description = f"the training split of {dataset}, {unlabelled:,} of its images without their labels"
+    elif unlabelled:
+        kind = "unlabelled"
+        description = f"{labelled:,} examples of {dataset} and {unlabelled:,} images without labels"
+    elif seen > split:
+        kind = "labelled"
+        description = f"{labelled:,} examples, where the training split of {dataset} has {split:,}"
+    return DataRecord(kind=kind, labelled=labelled, unlabelled=unlabelled, description=description)
 
 
 def _selection(recipe: Recipe, epoch: int) -> str:

@@ -8,7 +8,7 @@ from cwbench.api import Classifier, Examples
 from cwbench.datasets import splits
 from cwbench.evaluation.distributed import evaluate_together
 from cwbench.evaluation.outcomes import Tools
-from cwbench.internal import digest
+from cwbench.internal import code_digest
 from cwbench.internal.distributed import ALONE, Team
 from cwbench.pipeline.evaluation_digest import DECIDE_VERDICTS
 from cwbench.plan import Plan, PlannedAttack, default_attack, plan_attacks
@@ -40,7 +40,7 @@ class EpochCurves:
             "limit": self.plan.settings.limit,
             "test": splits.digest(self.test),
             "attack": self.attack.attack.model_dump(mode="json"),
-            "code": digest.of_code(__name__, type(self.attack.attack).__module__, packages=DECIDE_VERDICTS),
+            "code": code_digest.of_code(__name__, type(self.attack.attack).__module__, packages=DECIDE_VERDICTS),
             "batch_size": self.plan.settings.images_per_pass,
         }
 

@@ -6,8 +6,9 @@ import torch
 
 from cwbench.api import Examples
 from cwbench.datasets import splits
-from cwbench.internal import digest
+from cwbench.internal import code_digest, digest
 from cwbench.internal.distributed import ALONE, Team
+from cwbench.internal.exact_number import ROUNDING
 from cwbench.plan import EvaluationPlan
 
 DECIDE_VERDICTS = ("api", "attacks", "backbones", "datasets", "defenses", "evaluation")
@@ -37,7 +38,7 @@ def evaluation_digest(
         {
             "checkpoint": checkpoint,
             "test": splits.digest(test),
-            "threat": {"norm": plan.threat.norm, "eps": plan.threat.radius},
+            "threat": {"norm": plan.threat.norm, "eps": plan.threat.radius, "rounding": ROUNDING},
             "attacks": [[label, attack.name, attack.model_dump(mode="json")] for label, attack in attacks],
             "substitutes": {str(uri): used for uri, used in substitutes.items()},
             # Which of several GPUs it is changes nothing.
@@ -45,7 +46,7 @@ def evaluation_digest(
             "threads": threads or torch.get_num_threads(),
             "process": [team.rank, team.size],
             "torch": torch.__version__,
-            "code": digest.of_code(
+            "code": code_digest.of_code(
                 "cwbench.evaluation.harness",
                 *dict.fromkeys(type(attack).__module__ for _, attack in attacks),
                 packages=DECIDE_VERDICTS,

@@ -18,7 +18,7 @@ from cwbench.checkpoints.foreign_weights import fit_weights, read_weights
 from cwbench.checkpoints.hub.address import SCHEME, address, refuse_outside
 from cwbench.checkpoints.hub.fetch import fetch
 from cwbench.checkpoints.store import FOREIGN, Checkpoint, Store
-from cwbench.internal import digest
+from cwbench.internal import code_digest, digest
 from cwbench.internal.errors import CheckpointError, CwbenchError, UsageError, named_reason
 from cwbench.internal.validation import validated
 from cwbench.pipeline.build_report import training_record
@@ -31,8 +31,8 @@ from cwbench.report.records import SourceRecord
 from cwbench.spec import RunSpec
 from cwbench.training.rebuild import placed, rebuilt
 
-DECIDE_LOGITS = ("api", "backbones", "checkpoints")
-"""The packages whose code can change what a network of somebody else's weights computes."""
+DECIDE_LOGITS = ("api", "backbones", "checkpoints", "defenses")
+"""The packages whose code can change what a network with given weights computes."""
 
 
 @dataclass(frozen=True)
@@ -127,10 +127,13 @@ class StoredCheckpoint(LocatedCheckpoint):
             clean=reproduced(checkpoint, found.model, dataset, test, plan.device, uri),
         )
         defense = checkpoint.identity["defense"]
+        modules = (type(found.backbone).__module__, type(found.defense).__module__)
+        code = code_digest.of_code(*modules, packages=DECIDE_LOGITS)
         return Subject(
             found.model,
             str(PluginSpec(name=defense["name"], fields=_set_fields(defense, registry))),
-            checkpoint.key,
+            # The weights are what they are, but the network around them may have been edited since.
+            digest.of_json([checkpoint.key, code]),
             backbone=found.backbone,
             defense=found.defense,
             training=training,
@@ -176,7 +179,9 @@ class WeightsFile(LocatedCheckpoint):
             clean="not recorded",
             notes=[*weights.notes, *notes],
         )
-        code = digest.of_code(type(backbone).__module__, "cwbench.checkpoints.foreign_weights", packages=DECIDE_LOGITS)
+        code = code_digest.of_code(
+            type(backbone).__module__, "cwbench.checkpoints.foreign_weights", packages=DECIDE_LOGITS
+        )
         identity = [weights.sha256, entry, backbone.name, backbone.model_dump(mode="json"), code]
         return Subject(
             placed(model, plan.device).eval(),

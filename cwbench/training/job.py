@@ -25,9 +25,10 @@ from cwbench.api import (
 )
 from cwbench.datasets import splits
 from cwbench.defenses.standard import Standard
-from cwbench.internal import digest
+from cwbench.internal import code_digest, digest
 from cwbench.internal.distributed import ALONE, Team
 from cwbench.internal.errors import UsageError
+from cwbench.internal.exact_number import ROUNDING
 from cwbench.plan import Plan, default_attack
 from cwbench.plugins.registry import Registry
 
@@ -116,7 +117,7 @@ class Job:
             "backbone": self._described(self.backbone),
             "defense": self._described(self.defense),
             "recipe": self.recipe.model_dump(mode="json"),
-            "threat": {"norm": self.threat.norm, "eps": self.threat.radius},
+            "threat": {"norm": self.threat.norm, "eps": self.threat.radius, "rounding": ROUNDING},
             "inner_scale": self.inner_scale,
             "seed": self.seed,
             "selection": None
@@ -128,26 +129,16 @@ class Job:
             "device": self.device.type,
             "torch": torch.__version__,
             "libraries": {name: version(name) for name in ("torchvision", "pillow", *self.backbone.libraries)},
-            "code": digest.of_code("cwbench.training.fit", packages=DECIDE_WEIGHTS),
+            "code": code_digest.of_code("cwbench.training.fit", packages=DECIDE_WEIGHTS),
         }
 
     @property
-    def data_used(self) -> dict[str, Any]:
-        """What is trained on, told by what is there and not by what the defense says of itself."""
-        name, split = self.dataset.name, self.dataset.sizes["train"]
+    def data_used(self) -> dict[str, int]:
+        """How many examples are trained on, told by what is there and not by what the defense says of itself."""
         parts = (self.data.labelled, self.data.unlabelled, self.data.held_out, self.held_out)
         labelled, unlabelled, *aside = (0 if part is None else len(part) for part in parts)
-        seen = labelled + unlabelled + sum(aside)
-        kind, description = "none", f"the training split of {name}"
-        if unlabelled and seen <= split:
-            kind = "held-back"
-            description = f"the training split of {name}, {unlabelled:,} of its images without their labels"
-        elif unlabelled:
-            kind = "unlabelled"
-            description = f"{labelled:,} examples of {name} and {unlabelled:,} images without labels"
-        elif seen > split:
-            kind, description = "labelled", f"{labelled:,} examples, where the training split of {name} has {split:,}"
-        return {"kind": kind, "labelled": labelled, "unlabelled": unlabelled, "description": description}
+        split = self.dataset.sizes["train"]
+        return {"labelled": labelled, "unlabelled": unlabelled, "set_aside": sum(aside), "split": split}
 
     @property
     def every(self) -> int | None:
@@ -196,7 +187,7 @@ class Job:
             "distribution": origin.distribution,
             # cwbench's own version says less than the code below and would retrain everything with every release.
             "version": None if origin.distribution == "cwbench" else origin.version,
-            "code": digest.of_code(*dict.fromkeys(modules), packages=DECIDE_WEIGHTS),
+            "code": code_digest.of_code(*dict.fromkeys(modules), packages=DECIDE_WEIGHTS),
         }
 
 
@@ -210,5 +201,8 @@ def _refuse_misfit_batches(recipe: Recipe, training_set: TrainingSet, dataset: D
         )
     parts = team.size * (1 if training_set.unlabelled is None else 2)
     if min(sizes) < parts:
-        shared = f"{team.size} processes" + (", half of it unlabelled" if parts > team.size else "")
-        raise UsageError(f"a batch of {min(sizes)} cannot be shared by {shared}", f"set it to {parts} or more")
+        raise UsageError(
+            f"a batch of {min(sizes)} cannot be shared by {team.size} processes"
+            + (", half of it unlabelled" if parts > team.size else ""),
+            f"set it to {parts} or more",
+        )

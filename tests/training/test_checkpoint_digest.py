@@ -13,7 +13,7 @@ import pytest
 
 import cwbench
 from cwbench.api import Plugin
-from cwbench.internal import digest
+from cwbench.internal import code_digest
 from cwbench.plugins.registry import installed
 from cwbench.training.job import DECIDE_WEIGHTS
 
@@ -66,11 +66,11 @@ import json, sys
 from pathlib import Path
 folder, starts, packages, edits = sys.argv[1], *map(json.loads, sys.argv[2:])
 sys.path.insert(0, folder)
-from cwbench.internal import digest
-assert digest.__file__.startswith(folder), digest.__file__
+from cwbench.internal import code_digest, digest
+assert code_digest.__file__.startswith(folder), code_digest.__file__
 
 def digests():
-    return {name: digest.of_code(*modules, packages=packages) for name, modules in starts.items()}
+    return {name: code_digest.of_code(*modules, packages=packages) for name, modules in starts.items()}
 
 found = {"": digests()}
 for name, parts in edits.items():
@@ -96,9 +96,11 @@ def starts() -> dict[str, list[str]]:
     return {name: ["cwbench.training.fit", *network, *modules(registry.defense(name))] for name in sorted(DEFENSES)}
 
 
-def digests_of(folder: Path, edits: dict[str, object]) -> dict[str, dict[str, str]]:
+def digests_of(
+    folder: Path, edits: dict[str, object], begin: dict[str, list[str]] | None = None
+) -> dict[str, dict[str, str]]:
     """Return the digest of each defense's code in a copy of the package, as it is and after each edit alone."""
-    arguments = [str(folder), *map(json.dumps, (starts(), DECIDE_WEIGHTS, edits))]
+    arguments = [str(folder), *map(json.dumps, (begin or starts(), DECIDE_WEIGHTS, edits))]
     command = [sys.executable, "-B", "-c", SCRIPT, *arguments]
     return json.loads(subprocess.run(command, check=True, capture_output=True, text=True, cwd=folder).stdout)
 
@@ -116,7 +118,7 @@ def found(tmp_path_factory):
 
 
 def test_the_digest_reaches_the_training_and_its_plugins_and_nothing_that_cannot_change_a_weight():
-    reached = {name for modules in starts().values() for name in digest.code_of(*modules, packages=DECIDE_WEIGHTS)}
+    reached = {name for modules in starts().values() for name in code_digest.code_of(*modules, packages=DECIDE_WEIGHTS)}
     assert {name.split(".")[1] for name in reached} == {"api", "backbones", "datasets", "defenses", "training"}
     assert {"cwbench.training.fit", "cwbench.training.batches", "cwbench.api.projected_ascent"} <= reached
     assert {"cwbench.defenses.mart", "cwbench.api.mart_loss", "cwbench.backbones.normalize"} <= reached
@@ -138,3 +140,38 @@ def test_a_module_that_moves_changes_no_digest(found, tmp_path):
         text = path.read_text(encoding="utf-8")
         path.write_text(text.replace("cwbench.api.trades_loss import", "cwbench.api.moved import"), encoding="utf-8")
     assert digests_of(tmp_path, {})[""] == found[""]
+
+
+PLUGINS = {
+    "a name": "from cwbench.api import mart_loss",
+    "another name": "from cwbench.api import mart_loss as loss",
+    "everything": "from cwbench.api import *",
+    "everything of a module": "from cwbench.api.mart_loss import *",
+    "the page": "from cwbench import api\n\ndef loss(*given): return api.mart_loss(*given)",
+    "the page by another name": "import cwbench.api as page\n\ndef loss(*given): return page.mart_loss(*given)",
+    "the package": "import cwbench\n\ndef loss(*given): return cwbench.api.mart_loss(*given)",
+    "the package and its page": "import cwbench.api\n\nclass Loss:\n    step = cwbench.api.mart_loss",
+    "a computed name": "from cwbench import api\n\nloss = getattr(api, 'mart' + '_loss')",
+    "a package that is passed on": "import cwbench as bench\n\nfind = [bench]",
+}
+"""Ways in which a plugin may come by the loss of MART."""
+
+
+def test_a_loss_is_reached_however_a_plugin_imports_it(tmp_path):
+    folder = copy_of_the_package(tmp_path)
+    begin = {}
+    for number, (way, source) in enumerate(PLUGINS.items()):
+        (folder / f"plugin_{number}.py").write_text(source, encoding="utf-8")
+        begin[way] = [f"plugin_{number}"]
+    edits = {"mart": [("api/mart_loss.py", "beta * weighted", "2 * beta * weighted")]}
+    found = digests_of(folder, edits, begin)
+    assert [way for way in PLUGINS if found["mart"][way] == found[""][way]] == []
+
+
+def test_what_a_plugin_takes_from_the_page_by_attributes_is_all_that_it_reaches(tmp_path):
+    folder = copy_of_the_package(tmp_path)
+    for number, way in enumerate(("the page", "the page by another name", "the package")):
+        (folder / f"plugin_{number}.py").write_text(PLUGINS[way], encoding="utf-8")
+    edits = {"trades": [("api/trades_loss.py", "beta * robust", "2 * beta * robust")]}
+    found = digests_of(folder, edits, {str(number): [f"plugin_{number}"] for number in range(3)})
+    assert found["trades"] == found[""]

@@ -1,0 +1,179 @@
+"""Python code without what cannot change a result, and the names that it imports."""
+
+import ast
+import builtins
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from cwbench.internal import errors
+
+ERRORS = {
+    name
+    for place in (builtins, errors)
+    for name, thing in vars(place).items()
+    if isinstance(thing, type) and issubclass(thing, BaseException)
+}
+
+
+@dataclass(frozen=True)
+class Import:
+    """One name that a module takes from elsewhere."""
+
+    bound: str
+    """What it is called in the module that imports it; ``*`` for all."""
+    module: str
+    """Where it is taken from."""
+    name: str
+    """What it is called there; empty for the module itself, ``*`` for everything in it."""
+
+
+def text_of(source: bytes, without_imports_from: str) -> str:
+    """Return code without comments, docstrings, texts of errors, and the statements that import from one package.
+
+    What is imported from that package must be looked at by :func:`imports_of`.
+
+    Raises:
+        SyntaxError, ValueError: it is not Python.
+    """
+    tree = ast.parse(source)
+    _Bare(without_imports_from).visit(tree)  # in place
+    return ast.unparse(tree)
+
+
+def imports_of(source: bytes, package: str, followed: str) -> tuple[Import, ...]:
+    """Return what a module may import, also inside its functions, but not what only a type checker sees.
+
+    Args:
+        source: the module's code.
+        package: what its relative imports begin from.
+        followed: a package whose attributes count as imports: after ``import cwbench``, ``cwbench.api.Loss`` is one.
+
+    Raises:
+        SyntaxError, ValueError: it is not Python.
+    """
+    nodes = list(_executed(ast.parse(source)))
+    found = [each for node in nodes for each in _named(node, package)]
+    objects = dict(_packages_bound(nodes, followed))
+    return (*found, *_attributes(nodes, objects))
+
+
+def _executed(tree: ast.Module) -> Iterator[ast.AST]:
+    """Yield every node, the outer before the inner, but those that only a type checker sees."""
+    waiting: list[ast.AST] = [tree]
+    while waiting:
+        node = waiting.pop(0)
+        if isinstance(node, ast.If) and ast.unparse(node.test) in ("TYPE_CHECKING", "typing.TYPE_CHECKING"):
+            waiting += node.orelse
+            continue
+        yield node
+        waiting += ast.iter_child_nodes(node)
+
+
+def _named(node: ast.AST, package: str) -> Iterator[Import]:
+    """Yield the names of an import statement."""
+    if isinstance(node, ast.Import):
+        for alias in node.names:
+            yield Import(alias.asname or alias.name.partition(".")[0], alias.name, "")
+    elif isinstance(node, ast.ImportFrom):
+        base = _base(node, package)
+        for alias in node.names:
+            yield Import(alias.asname or alias.name, base, alias.name)
+
+
+def _base(node: ast.ImportFrom, package: str) -> str:
+    around = package.split(".")
+    above = around[: len(around) - node.level + 1] if node.level else []
+    return ".".join([*above, *([node.module] if node.module else [])])
+
+
+def _packages_bound(nodes: list[ast.AST], followed: str) -> Iterator[tuple[str, str]]:
+    """Yield the names that stand for a package or module of ``followed``, and which one."""
+    for node in nodes:
+        if isinstance(node, ast.Import):
+            for alias in node.names:
+                if alias.name.partition(".")[0] == followed:
+                    yield (alias.asname, alias.name) if alias.asname else (followed, followed)
+        elif isinstance(node, ast.ImportFrom) and node.module == followed and not node.level:
+            for alias in node.names:
+                yield alias.asname or alias.name, f"{followed}.{alias.name}"
+
+
+def _attributes(nodes: list[ast.AST], objects: dict[str, str]) -> Iterator[Import]:
+    """Yield what is reached as an attribute of a package: ``cwbench.api.Loss``, or all of it where it is passed on."""
+    inner: set[int] = set()
+    for node in nodes:  # the outer before the inner: the longest chain comes first
+        if id(node) in inner or not isinstance(node, ast.Attribute | ast.Name):
+            continue
+        chain: list[str] = []
+        base: ast.expr = node
+        while isinstance(base, ast.Attribute):
+            chain.append(base.attr)
+            base = base.value
+            inner.add(id(base))
+        if isinstance(base, ast.Name) and base.id in objects:
+            path = [*objects[base.id].split("."), *reversed(chain)]
+            # The first two are the package and one of its packages; what follows may be a module or a name.
+            for length in range(min(2, len(path)), len(path)):
+                yield Import(ast.unparse(node), ".".join(path[:length]), path[length])
+            if len(path) <= 2:  # the package itself is passed on: anything of it may be used
+                yield Import(ast.unparse(node), ".".join(path), "*")
+
+
+class _Bare(ast.NodeTransformer):
+    """Takes away what cannot change a result: docstrings, what an error says, and where in cwbench a name comes from.
+
+    The definitions that cwbench's names refer to are hashed themselves, so a module may move without changing anything.
+    """
+
+    def __init__(self, package: str) -> None:
+        self.package = package
+
+    def generic_visit(self, node: ast.AST) -> ast.AST:
+        super().generic_visit(node)
+        if isinstance(getattr(node, "body", None), list) and not node.body:  # type: ignore[attr-defined]
+            node.body = [ast.Pass()]  # type: ignore[attr-defined]
+        return node
+
+    def visit_ImportFrom(self, node: ast.ImportFrom) -> ast.AST | None:
+        return None if not node.level and str(node.module).partition(".")[0] == self.package else node
+
+    def visit_Expr(self, node: ast.Expr) -> ast.AST | None:
+        docstring = isinstance(node.value, ast.Constant) and isinstance(node.value.value, str)
+        return None if docstring else self.generic_visit(node)
+
+    def visit_Assert(self, node: ast.Assert) -> ast.AST:
+        if node.msg and _is_text(node.msg):
+            node.msg = None
+        return self.generic_visit(node)
+
+    def visit_Call(self, node: ast.Call) -> ast.AST:
+        # Only of what is certainly an error: another class may end in Error and compute, such as MeanSquaredError.
+        if ast.unparse(node.func).rpartition(".")[2] in ERRORS:
+            _drop_texts(node)
+        return self.generic_visit(node)
+
+    def visit_Raise(self, node: ast.Raise) -> ast.AST:
+        if isinstance(node.exc, ast.Call) and ast.unparse(node.exc.func).endswith(("Error", "Exception", "Warning")):
+            _drop_texts(node.exc)
+        return self.generic_visit(node)
+
+
+def _drop_texts(call: ast.Call) -> None:
+    """Take the texts from what an error is made of; other values may be caught and used."""
+    call.args = [each for each in call.args if not _is_text(each)]
+    call.keywords = [each for each in call.keywords if not _is_text(each.value)]
+
+
+def _is_text(node: ast.expr) -> bool:
+    """Tell whether an expression is certainly a text, and does nothing else."""
+    if any(isinstance(part, ast.NamedExpr) for part in ast.walk(node)):
+        return False
+    if isinstance(node, ast.Constant):
+        return isinstance(node.value, str)
+    if isinstance(node, ast.BinOp):  # "a" + b, "a" * n, "a %s" % b
+        return _is_text(node.left) or _is_text(node.right)
+    if isinstance(node, ast.IfExp):
+        return _is_text(node.body) and _is_text(node.orelse)
+    if isinstance(node, ast.Call):  # ", ".join(names)
+        return isinstance(node.func, ast.Attribute) and _is_text(node.func.value)
+    return isinstance(node, ast.JoinedStr)
