@@ -214,7 +214,8 @@ def choose_device(name: str) -> torch.device:
         device = torch.device(name)
         torch.empty(1, device=device).tolist()  # fails on "meta", which holds no numbers
     except (RuntimeError, AssertionError) as error:
-        raise UsageError(f"device {name!r} cannot be used: {reason_of(error)}", "try --device cpu") from None
+        reason = reason_of(error).partition(". ")[0]  # PyTorch's first sentence says it, the others address its makers
+        raise UsageError(f"device {name!r} cannot be used: {reason}", "try --device cpu") from None
     return device
 
 

@@ -22,9 +22,9 @@ Limit = Annotated[int, Field(ge=1)]
 class EvaluationSettings(Closed):
     """How a model is evaluated.
 
-    This is the one place for such an option: the command line, ``cwbench.run``, ``cwbench.evaluate``, ``cwbench
-    verify``, sweeps, the study and the harness take it from here, and so does the digest that a killed evaluation goes
-    on by. The docstring of a field is its help.
+    This is the one place for such an option: the command line, ``cwbench.run``, ``cwbench.evaluate``, sweeps, the study
+    and the harness take it from here, and so does the digest that a killed evaluation goes on by. ``cwbench verify``
+    evaluates with the settings that a report records. The docstring of a field is its help.
     """
 
     seed: Seed = 0

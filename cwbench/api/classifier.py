@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from cwbench.api.streams import global_random_state
-from cwbench.internal.errors import CwbenchError
+from cwbench.internal.errors import UsageError
 
 
 class Model(Protocol):
@@ -92,14 +92,14 @@ def placed(model: object, device: torch.device) -> Iterator[None]:
     """Move a module to a device, and afterwards back to where it was.
 
     Raises:
-        CwbenchError: its tensors lie on several devices.
+        UsageError: its tensors lie on several devices.
     """
     with ExitStack() as stack:
         if isinstance(model, nn.Module):
             tensors = [*model.parameters(), *model.buffers()]
             homes = {tensor.device for tensor in tensors}
             if len(homes) > 1:
-                raise CwbenchError(f"the model lies on several devices: {', '.join(sorted(map(str, homes)))}")
+                raise UsageError(f"the model lies on several devices: {', '.join(sorted(map(str, homes)))}")
             if homes and homes != {device}:
                 stack.callback(model.to, homes.pop())
                 model.to(device)

@@ -13,7 +13,7 @@ from torch import Tensor
 from cwbench.api.classifier import Model
 from cwbench.api.continuous_batching import Confirm, SlotState, drive
 from cwbench.api.threat import Threat
-from cwbench.internal.errors import CwbenchError, reason_of
+from cwbench.internal.errors import UsageError, reason_of
 from cwbench.internal.out_of_memory import out_of_memory
 
 MOST_STEPS = 1_000_000
@@ -106,10 +106,10 @@ def value_and_gradient(model: Model, objective: Objective, x: Tensor, rows: Tens
     return logits.detach(), value.detach(), gradient
 
 
-def no_gradient(reason: BaseException | str) -> CwbenchError:
+def no_gradient(reason: BaseException | str) -> UsageError:
     """Return the error for a model that attacks with white-box access cannot be run on."""
     told = reason_of(reason) if isinstance(reason, BaseException) else reason
-    return CwbenchError(
+    return UsageError(
         f"the model's logits have no gradient with respect to the image: {told}",
         "white-box attacks need one, and transfer, square and nattack do not",
     )

@@ -5,9 +5,8 @@ from typing import Annotated, final
 from pydantic import Field
 from torch import Tensor
 
-from cwbench.api import MOST_STEPS, Access, Attack, Budget, ExampleStreams, Model, Threat, drive
+from cwbench.api import MOST_STEPS, Access, Attack, Budget, ExampleStreams, Model, Number, Threat, drive
 from cwbench.attacks.cw_search import Search
-from cwbench.internal.exact_number import Number
 
 
 @final

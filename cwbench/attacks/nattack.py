@@ -14,6 +14,7 @@ from cwbench.api import (
     Budget,
     ExampleStreams,
     Model,
+    Number,
     SlotState,
     Threat,
     columns,
@@ -22,7 +23,6 @@ from cwbench.api import (
 )
 from cwbench.attacks.margin import margin
 from cwbench.attacks.tanh_space import decode, encode
-from cwbench.internal.exact_number import Number
 
 AHEAD = 4
 """Batches' worth of images that are in flight, so that the last of them is not nearly empty."""

@@ -6,9 +6,8 @@ import torch.nn.functional as F
 from pydantic import Field
 from torch import Tensor
 
-from cwbench.api import ProjectedAttack
+from cwbench.api import Number, ProjectedAttack
 from cwbench.attacks.pgd import PGD
-from cwbench.internal.exact_number import Number
 
 
 @final

@@ -4,9 +4,8 @@ from typing import final
 
 from torch import Tensor, nn
 
-from cwbench.api import Backbone, Features
+from cwbench.api import Backbone, Features, UsageError
 from cwbench.backbones.normalize import Normalize
-from cwbench.internal.errors import UsageError
 
 
 @final

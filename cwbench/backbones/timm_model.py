@@ -2,11 +2,10 @@
 
 from typing import ClassVar, final
 
-from cwbench.api import Backbone, Features
+from cwbench.api import Backbone, Features, UsageError, did_you_mean
 from cwbench.backbones.normalize import Normalize
 from cwbench.backbones.torchvision_model import wrapped
 from cwbench.backbones.wrapped import IMAGENET_MEAN, IMAGENET_STD
-from cwbench.internal.errors import UsageError, did_you_mean
 
 
 @final

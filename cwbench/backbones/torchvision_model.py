@@ -6,10 +6,9 @@ from typing import ClassVar, final
 import torch
 from torch import Tensor, nn
 
-from cwbench.api import Backbone, Features
+from cwbench.api import Backbone, Features, UsageError, did_you_mean, reason_of
 from cwbench.backbones.normalize import Normalize
 from cwbench.backbones.wrapped import IMAGENET_MEAN, IMAGENET_STD, ThreeChannels, Wrapped
-from cwbench.internal.errors import UsageError, did_you_mean, reason_of
 
 
 @final

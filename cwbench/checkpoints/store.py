@@ -179,7 +179,7 @@ class Store:
         """Keep a checkpoint. Of two processes that finish the same one, the first wins.
 
         Raises:
-            CheckpointError: the store is not writable.
+            UsageError: the store is not writable.
         """
         weights = save(dict(checkpoint.weights))
         content = checkpoint.described(weights)

@@ -4,8 +4,8 @@ import os
 from collections.abc import Mapping
 from pathlib import Path
 
+from cwbench.api import DataError
 from cwbench.datasets.image_files import SUFFIXES
-from cwbench.internal.errors import DataError
 from cwbench.internal.files import reading
 
 

@@ -8,11 +8,22 @@ from typing import ClassVar, final
 import torch
 from pydantic import Field
 
-from cwbench.api import SGD, ByteExamples, CropFlip, Dataset, Examples, Inner, MultiStep, OneCycle, Recipe, Split
+from cwbench.api import (
+    SGD,
+    ByteExamples,
+    CropFlip,
+    DataError,
+    Dataset,
+    Examples,
+    Inner,
+    MultiStep,
+    OneCycle,
+    Recipe,
+    Split,
+)
 from cwbench.datasets import paper_settings
 from cwbench.datasets.class_folders import class_folders, refuse_other_classes
 from cwbench.datasets.image_files import ImageFiles, image_size
-from cwbench.internal.errors import DataError
 
 TESTS = ("test", "val", "valid", "validation")
 EVERY = 5

@@ -12,8 +12,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from cwbench.api import Examples, ResizedCrop
-from cwbench.internal.errors import CwbenchError, DataError
+from cwbench.api import CwbenchError, DataError, Examples, ResizedCrop
 
 SUFFIXES = (".jpg", ".jpeg", ".png", ".ppm", ".bmp", ".pgm", ".tif", ".tiff", ".webp")
 READERS = 8

@@ -6,11 +6,10 @@ from typing import final
 
 import torch
 
-from cwbench.api import SGD, Dataset, Examples, Inner, Recipe, ResizedCrop, Resolution, Split, ThreeStage
+from cwbench.api import SGD, DataError, Dataset, Examples, Inner, Recipe, ResizedCrop, Resolution, Split, ThreeStage
 from cwbench.datasets.class_folders import class_folders
 from cwbench.datasets.image_files import ImageFiles
 from cwbench.datasets.torchvision_source import opened
-from cwbench.internal.errors import DataError
 
 MARGIN = 256 / 224
 """The shorter side is brought to 256 before the middle 224 are cut out."""

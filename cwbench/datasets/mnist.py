@@ -3,9 +3,20 @@
 from pathlib import Path
 from typing import final
 
-from cwbench.api import SGD, Adam, Dataset, Examples, Inner, MultiStep, OneCycle, Recipe, Split, TensorExamples
+from cwbench.api import (
+    SGD,
+    Adam,
+    DataError,
+    Dataset,
+    Examples,
+    Inner,
+    MultiStep,
+    OneCycle,
+    Recipe,
+    Split,
+    TensorExamples,
+)
 from cwbench.datasets.torchvision_source import opened
-from cwbench.internal.errors import DataError
 
 
 @final

@@ -10,9 +10,8 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from cwbench.api import Dataset, Examples, Split
+from cwbench.api import DataError, Dataset, Examples, Split
 from cwbench.datasets.given_tensors import GivenTensors
-from cwbench.internal.errors import DataError
 
 CHUNK = 4096
 

@@ -9,8 +9,7 @@ import numpy as np
 import platformdirs
 import torch
 
-from cwbench.api import ByteExamples
-from cwbench.internal.errors import DataError, reason_of
+from cwbench.api import ByteExamples, DataError, reason_of
 
 T = TypeVar("T")
 Opened_co = TypeVar("Opened_co", covariant=True)

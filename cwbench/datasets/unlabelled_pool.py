@@ -6,10 +6,9 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor
 
-from cwbench.api import ByteExamples, Dataset, Examples, TensorExamples
+from cwbench.api import ByteExamples, DataError, Dataset, Examples, TensorExamples, reason_of
 from cwbench.datasets.class_folders import images_below
 from cwbench.datasets.image_files import ImageFiles, image_size
-from cwbench.internal.errors import DataError, reason_of
 
 UNKNOWN = -1
 """The label of an unlabelled image."""

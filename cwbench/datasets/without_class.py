@@ -8,9 +8,8 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from cwbench.api import Dataset, Examples, Inner, Recipe, Split
+from cwbench.api import DataError, Dataset, Examples, Inner, Recipe, Split
 from cwbench.datasets import splits
-from cwbench.internal.errors import DataError
 
 FEWEST = 3
 """Classes that must be left: of two, an error can only be the other one."""

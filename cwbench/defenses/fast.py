@@ -5,8 +5,7 @@ from typing import Annotated, final
 import torch.nn.functional as F
 from pydantic import Field
 
-from cwbench.api import Batch, Classifier, Defense, Inner, Loss, State, Streams, Threat, ascend, frozen
-from cwbench.internal.exact_number import Number
+from cwbench.api import Batch, Classifier, Defense, Inner, Loss, Number, State, Streams, Threat, ascend, frozen
 
 
 @final

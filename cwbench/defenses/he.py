@@ -4,9 +4,8 @@ from typing import Annotated, final
 
 from pydantic import Field
 
-from cwbench.api import Progress
+from cwbench.api import Number, Progress
 from cwbench.defenses.hypersphere import HypersphereDefense
-from cwbench.internal.exact_number import Number
 
 
 @final

@@ -9,10 +9,8 @@ from pydantic import Field
 from scipy.optimize import root
 from torch import Tensor
 
-from cwbench.api import Progress
+from cwbench.api import Number, Progress, UsageError
 from cwbench.defenses.hypersphere import HypersphereDefense, head
-from cwbench.internal.errors import CwbenchError
-from cwbench.internal.exact_number import Number
 
 
 @final
@@ -56,7 +54,7 @@ def solved(weight: Tensor, wanted: float, *, most: float) -> float:
     """Return the 1/T at which the mean maximum probability is ``wanted``, at most ``most``; ``weight`` is (K, D).
 
     Raises:
-        CwbenchError: the solver finds none.
+        UsageError: the solver finds none.
     """
     target = math.log1p(-wanted)
     if log_doubt(weight, most) >= target:
@@ -65,7 +63,7 @@ def solved(weight: Tensor, wanted: float, *, most: float) -> float:
     start = math.log(wanted / (1 - wanted) * (len(weight) - 1))
     found = root(lambda s: log_doubt(weight, float(s[0])) - target, max(start, 0.0), method="hybr")
     if not found.success:
-        raise CwbenchError(
+        raise UsageError(
             f"he-cmp finds no 1/T for a maximum probability of {wanted:g}: {' '.join(found.message.split())}",
             "try a lower he-cmp:highest",
         )

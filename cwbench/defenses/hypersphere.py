@@ -10,8 +10,18 @@ import torch.nn.functional as F
 from pydantic import Field
 from torch import Tensor, nn
 
-from cwbench.api import AdversarialDefense, Batch, Classifier, Loss, Progress, State, Streams, Threat, nearby_start
-from cwbench.internal.exact_number import Number
+from cwbench.api import (
+    AdversarialDefense,
+    Batch,
+    Classifier,
+    Loss,
+    Number,
+    Progress,
+    State,
+    Streams,
+    Threat,
+    nearby_start,
+)
 
 
 def cosines(features: Tensor, weight: Tensor) -> Tensor:

@@ -7,8 +7,7 @@ import torch.nn.functional as F
 from pydantic import Field
 from torch import Tensor
 
-from cwbench.api import AdversarialDefense, Batch, Classifier, Loss, Streams, Threat, mart_loss, nearby_start
-from cwbench.internal.exact_number import Number
+from cwbench.api import AdversarialDefense, Batch, Classifier, Loss, Number, Streams, Threat, mart_loss, nearby_start
 
 
 @final

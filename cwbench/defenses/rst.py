@@ -12,23 +12,24 @@ from cwbench.api import (
     AdversarialDefense,
     Batch,
     Classifier,
+    DataError,
     Dataset,
     Examples,
     Loss,
+    Number,
     State,
     Streams,
     Task,
     Teacher,
     Threat,
     TrainingSet,
+    UsageError,
     divergence_from,
     hold_out,
     nearby_start,
     trades_loss,
 )
 from cwbench.datasets.unlabelled_pool import open_pool
-from cwbench.internal.errors import DataError, UsageError
-from cwbench.internal.exact_number import Number
 
 BATCH = 256
 

@@ -11,13 +11,13 @@ from cwbench.api import (
     Batch,
     Classifier,
     Loss,
+    Number,
     Streams,
     Threat,
     divergence_from,
     nearby_start,
     trades_loss,
 )
-from cwbench.internal.exact_number import Number
 
 
 @final

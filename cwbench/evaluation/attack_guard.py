@@ -55,8 +55,7 @@ class AttackGuard:
 
         Raises:
             CwbenchError: the attack changes the model or the global random state, or returns something else than images
-            of
-                ball and box.
+                of ball and box.
         """
         attack, target = planned.attack, networks.target
         budget = Budget(self.judge.batch_size, ticks if attack.pooled else _no_tick, self._confirm, networks.substitute)

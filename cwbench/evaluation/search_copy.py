@@ -16,7 +16,7 @@ from torch.fx.experimental.optimization import fuse
 
 from cwbench.api import Model, Objective, Threat, ascend, evaluating, frozen, value_and_gradient
 from cwbench.evaluation.counted_model import CountedModel
-from cwbench.internal.errors import CwbenchError
+from cwbench.internal.errors import CwbenchError, UsageError
 from cwbench.internal.out_of_memory import out_of_memory
 
 Precision = Literal["fp32", "bf16"]
@@ -71,7 +71,7 @@ def make_search_copy(
     ``auto`` takes bfloat16 only where it is measured to be faster and breaks no fewer of these examples.
 
     Raises:
-        CwbenchError: bf16 is asked for and cannot be.
+        UsageError: bf16 is asked for and cannot be.
     """
     x, y = x[:CALIBRATION], y[:CALIBRATION]
     search, folded = fold(model, x[:TRIAL]) if isinstance(model, nn.Module) and len(x) else (model, 0)
@@ -87,10 +87,10 @@ def make_search_copy(
             if out_of_memory(error):
                 raise
             if precision == "bf16":
-                raise CwbenchError(f"the model cannot run in bf16: {error}", "use --precision fp32") from None
+                raise UsageError(f"the model cannot run in bf16: {error}", "use --precision fp32") from None
             finite = False
         if precision == "bf16" and not finite:
-            raise CwbenchError("the model's logits or gradients are not finite in bf16", "use --precision fp32")
+            raise UsageError("the model's logits or gradients are not finite in bf16", "use --precision fp32")
         if precision == "bf16" or (
             finite and _faster(search, half, x, y) and _as_strong(model, search, half, x, y, threat)
         ):

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from cwbench.api import Model, Threat
-from cwbench.internal.errors import CwbenchError, reason_of
+from cwbench.internal.errors import CwbenchError, UsageError, reason_of
 from cwbench.internal.exact_number import ROUNDING
 from cwbench.internal.out_of_memory import out_of_memory
 from cwbench.plan import PlannedAttack
@@ -36,16 +36,16 @@ def refuse_unfit(model: Model) -> None:
     """Refuse what cannot be judged in full precision.
 
     Raises:
-        CwbenchError: no model, weights of another type than float32, or inference mode.
+        UsageError: no model, weights of another type than float32, or inference mode.
     """
     if isinstance(model, type) or not callable(model):
-        raise CwbenchError(f"{model!r} is no model", "give an nn.Module or a function from images to logits")
+        raise UsageError(f"{model!r} is not a model", "give an nn.Module or a function from images to logits")
     tensors = [*model.parameters(), *model.buffers()] if isinstance(model, nn.Module) else []
     if torch.is_inference_mode_enabled() or any(tensor.is_inference() for tensor in tensors):
-        raise CwbenchError("attacks need gradients", "make and evaluate the model outside of torch.inference_mode()")
+        raise UsageError("attacks need gradients", "make and evaluate the model outside of torch.inference_mode()")
     other = {str(tensor.dtype) for tensor in tensors if tensor.is_floating_point() and tensor.dtype != torch.float32}
     if other:
-        raise CwbenchError(f"the model's weights are {', '.join(sorted(other))}", "convert it with model.float()")
+        raise UsageError(f"the model's weights are {', '.join(sorted(other))}", "convert it with model.float()")
 
 
 @dataclass
@@ -99,12 +99,12 @@ class Judge:
         except (RuntimeError, TypeError, ValueError, IndexError) as error:
             if out_of_memory(error):
                 raise
-            raise CwbenchError(f"the model failed on images of shape {tuple(x.shape)}: {reason_of(error)}") from error
+            raise UsageError(f"the model failed on images of shape {tuple(x.shape)}: {reason_of(error)}") from error
         expected = (len(x), self.classes)
         full = isinstance(logits, Tensor) and logits.dtype in (torch.float32, torch.float64)
         if not isinstance(logits, Tensor) or not full or tuple(logits.shape) != expected:
             shape = f"{logits.dtype} {tuple(logits.shape)}" if isinstance(logits, Tensor) else type(logits).__name__
-            raise CwbenchError(
+            raise UsageError(
                 f"the model returned {shape} for {len(x)} images instead of logits {expected}",
                 "the model must map images (N, C, H, W) to one full-precision logit for each class",
             )
@@ -112,7 +112,7 @@ class Judge:
         if bad.any():
             number = int(ids[int(bad.nonzero()[0])])
             which = "an image on an attack's way" if number == UNDER_WAY else f"example {number}"
-            raise CwbenchError(
+            raise UsageError(
                 f"the model returned logits that are not finite for {which}",
                 "nothing can be said about a model whose output is NaN or infinite",
             )

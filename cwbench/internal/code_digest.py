@@ -112,9 +112,11 @@ def _resolved(found: Import, owners: set[str], packages: Collection[str]) -> Ite
     elif module == PAGE and not name:  # the page itself: what is taken from it is an import of its own
         yield Import(found.bound, "", "")
     elif module in (OWN, PAGE) and name == "*" and "api" in packages:
-        yield from (replace(defined, bound=f"*{bound}") for bound, defined in _page().items())
+        for bound, defined in _page().items():
+            yield from _resolved(replace(defined, bound=f"*{bound}"), owners, packages)
     elif module == PAGE and "api" in packages:
-        yield replace(_page().get(name, Import(name, inner, "")), bound=found.bound)
+        defined = _page().get(name, Import(name, inner, ""))
+        yield from _resolved(replace(defined, bound=found.bound), owners, packages)
     elif not _counts(module, owners, packages):
         if _is_own(module):
             yield Import(found.bound, "", name)

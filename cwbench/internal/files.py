@@ -10,7 +10,7 @@ from pathlib import Path
 
 import platformdirs
 
-from cwbench.internal.errors import CwbenchError, reason_of
+from cwbench.internal.errors import CwbenchError, UsageError, reason_of
 
 
 def cache_root() -> Path:
@@ -28,12 +28,12 @@ def writing_into(place: object, hint: str | None = None) -> Iterator[None]:
         hint: what the user can do about it, such as ``choose another with --out``.
 
     Raises:
-        CwbenchError: the place is not writable or the disk is full.
+        UsageError: the place is not writable or the disk is full.
     """
     try:
         yield
     except OSError as error:
-        raise CwbenchError(f"cannot write into {place}: {reason_of(error)}", hint) from None
+        raise UsageError(f"cannot write into {place}: {reason_of(error)}", hint) from None
 
 
 @contextmanager
@@ -46,7 +46,7 @@ def reading(place: object, kind: type[CwbenchError] = CwbenchError, hint: str | 
         hint: what the user can do about it.
 
     Raises:
-        CwbenchError: of that kind: the place cannot be read.
+        UsageError: of that kind: the place cannot be read.
     """
     try:
         yield
@@ -58,7 +58,7 @@ def write_atomically(path: Path, content: bytes) -> None:
     """Write a file through a temporary one beside it; its folder must exist.
 
     Raises:
-        CwbenchError: the folder is not writable or the disk is full; the file is as it was.
+        UsageError: the folder is not writable or the disk is full; the file is as it was.
     """
     draft = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
     try:
@@ -68,7 +68,7 @@ def write_atomically(path: Path, content: bytes) -> None:
             os.fsync(file.fileno())
         draft.replace(path)
     except OSError as error:
-        raise CwbenchError(f"cannot write {path}: {reason_of(error)}") from None
+        raise UsageError(f"cannot write {path}: {reason_of(error)}") from None
     finally:
         draft.unlink(missing_ok=True)
 
@@ -78,13 +78,13 @@ def write_new(path: Path, content: bytes) -> None:
 
     Raises:
         FileExistsError: there is one; it stays as it is.
-        CwbenchError: the folder is not writable or the disk is full; nothing is written.
+        UsageError: the folder is not writable or the disk is full; nothing is written.
     """
     draft = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise CwbenchError(
+        raise UsageError(
             f"cannot write {path}: {reason_of(error)}", "something is in the place of its folder"
         ) from None
     try:
@@ -96,7 +96,7 @@ def write_new(path: Path, content: bytes) -> None:
     except FileExistsError:
         raise
     except OSError as error:
-        raise CwbenchError(f"cannot write {path}: {reason_of(error)}", "choose another folder") from None
+        raise UsageError(f"cannot write {path}: {reason_of(error)}", "choose another folder") from None
     finally:
         with suppress(OSError):
             draft.unlink(missing_ok=True)
@@ -131,7 +131,7 @@ def require_writable(folder: Path, room: int) -> None:
     The bytes are really written, since a quota or a read-only mount shows in no other way; nothing of them stays.
 
     Raises:
-        CwbenchError: they cannot.
+        UsageError: they cannot.
     """
     made: list[Path] = []
     try:

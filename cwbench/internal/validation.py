@@ -9,6 +9,9 @@ from cwbench.internal.errors import UsageError, did_you_mean
 M = TypeVar("M", bound=BaseModel)
 
 
+BRANCHES = ("constrained-int", "constrained-str", "int", "float", "str", "tuple", "list")
+
+
 class Closed(BaseModel):
     """A frozen model without room for unknown fields, NaN or infinity; the docstring of a field is its description."""
 
@@ -44,7 +47,8 @@ def explained(error: ValidationError, model: type[BaseModel], subject: str) -> U
     """Return pydantic's first complaint as one line with a hint."""
     # An unknown field is the likely cause of a missing one, so it is told first.
     first = min(error.errors(), key=lambda entry: entry["type"] != "extra_forbidden")
-    where = ".".join(str(part) for part in first["loc"])
+    # pydantic also names the branch of a union that it tried, such as constrained-int: users have never seen it.
+    where = ".".join(str(part) for part in first["loc"] if part not in BRANCHES)
     if first["type"] == "extra_forbidden":
         known = model.model_fields if len(first["loc"]) == 1 else ()
         unknown = str(first["loc"][-1])

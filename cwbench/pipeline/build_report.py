@@ -10,6 +10,7 @@ from cwbench.datasets.given_tensors import GivenTensors
 from cwbench.evaluation.outcomes import AttackOutcome, Outcomes
 from cwbench.evaluation.saved_examples import SavedFile
 from cwbench.evaluation.warnings import warnings_of
+from cwbench.internal.errors import CheckpointError, reason_of
 from cwbench.internal.exact_number import Exact
 from cwbench.pipeline.provenance import provenance
 from cwbench.pipeline.subject import Subject
@@ -69,19 +70,25 @@ def training_record(checkpoint: Checkpoint) -> TrainingRecord:
     """Describe the training behind a checkpoint, as its own record has it.
 
     Raises:
-        CwbenchError: the record lacks something.
+        CheckpointError: the record lacks something.
     """
-    record, recipe = checkpoint.record, Recipe.model_validate(checkpoint.identity["recipe"])
-    return TrainingRecord(
-        checkpoint=checkpoint.digest,
-        recipe_name=record["recipe_name"],
-        recipe=recipe.model_dump(mode="json"),
-        selection=_selection(recipe, record["judged_epoch"]),
-        data=data_record(checkpoint.identity["dataset"]["name"], **record["data"]),
-        losses=record["losses"],
-        curves=record["curves"],
-        state=record["state"],
-    )
+    record = checkpoint.record
+    try:
+        recipe = Recipe.model_validate(checkpoint.identity["recipe"])
+        return TrainingRecord(
+            checkpoint=checkpoint.digest,
+            recipe_name=record["recipe_name"],
+            recipe=recipe.model_dump(mode="json"),
+            selection=_selection(recipe, record["judged_epoch"]),
+            data=data_record(checkpoint.identity["dataset"]["name"], **record["data"]),
+            losses=record["losses"],
+            curves=record["curves"],
+            state=record["state"],
+        )
+    except (KeyError, TypeError, ValueError) as error:
+        subject = f"the record of checkpoint {checkpoint.digest[:12]}"
+        told = f"lacks {error}" if isinstance(error, KeyError) else f"is damaged: {reason_of(error)}"
+        raise CheckpointError(f"{subject} {told}", "train it again with this cwbench") from None
 
 
 def data_record(dataset: str, *, labelled: int, unlabelled: int, set_aside: int, split: int) -> DataRecord:

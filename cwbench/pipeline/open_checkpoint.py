@@ -29,7 +29,7 @@ from cwbench.plugins.naming import PluginSpec, build_plugin
 from cwbench.plugins.registry import Registry
 from cwbench.report.records import SourceRecord
 from cwbench.spec import RunSpec
-from cwbench.training.rebuild import placed, rebuilt
+from cwbench.training.rebuild import moved_to, rebuilt
 
 DECIDE_LOGITS = ("api", "backbones", "checkpoints", "defenses")
 """The packages whose code can change what a network with given weights computes."""
@@ -112,12 +112,7 @@ class StoredCheckpoint(LocatedCheckpoint):
                 f"{dataset.name} has others: leave --dataset out, or name that one",
             )
         found = rebuilt(checkpoint, registry, plan.device)
-        try:
-            training = training_record(checkpoint)
-        except (KeyError, TypeError, ValueError) as error:
-            raise CheckpointError(
-                f"checkpoint {uri}: its record lacks {error}", "train it again with this cwbench"
-            ) from None
+        training = training_record(checkpoint)
         on_hub, published = uri.startswith(SCHEME), checkpoint.published
         source = SourceRecord(
             kind="hub" if on_hub else "store",
@@ -184,7 +179,7 @@ class WeightsFile(LocatedCheckpoint):
         )
         identity = [weights.sha256, entry, backbone.name, backbone.model_dump(mode="json"), code]
         return Subject(
-            placed(model, plan.device).eval(),
+            moved_to(model, plan.device).eval(),
             Path(name).name,
             digest.of_json(identity),
             backbone=backbone,

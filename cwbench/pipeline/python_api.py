@@ -2,6 +2,7 @@
 
 import inspect
 import re
+import textwrap
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, TypeVar
@@ -41,6 +42,7 @@ from cwbench.spec import EvaluationSettings, RunSpec
 
 AttackLike = str | Attack | PluginSpec
 F = TypeVar("F", bound=Callable[..., Any])
+DOCUMENT_WIDTH = 120
 UNKNOWN = 2**31  # how many classes tensors may have before the model has said how many it knows
 
 
@@ -63,7 +65,15 @@ def takes_fields_of(model: type[Closed], *given: str) -> Callable[[F], F]:
             for name, field in fields.items()
         ]
         function.__signature__ = signature.replace(parameters=[*own, *shown])  # type: ignore[attr-defined]
-        lines = [f"        {name}: {' '.join((field.description or '').split())}" for name, field in fields.items()]
+        lines = [
+            textwrap.fill(
+                f"{name}: {' '.join((field.description or '').split())}",
+                width=DOCUMENT_WIDTH,
+                initial_indent=" " * 8,
+                subsequent_indent=" " * 12,
+            )
+            for name, field in fields.items()
+        ]
         listed = "\n".join(lines).replace("\\", r"\\")
         function.__doc__ = re.sub(r" *\*\*settings: .*", listed, function.__doc__ or "")
         return function

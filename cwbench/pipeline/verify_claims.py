@@ -9,6 +9,7 @@ from cwbench.checkpoints.store import Checkpoint
 from cwbench.datasets import splits
 from cwbench.internal.errors import CwbenchError, ReportError
 from cwbench.internal.validation import validated
+from cwbench.pipeline.build_report import training_record
 from cwbench.plugins.naming import PluginSpec, build_plugin
 from cwbench.plugins.registry import Registry
 from cwbench.report.predictions import Columns
@@ -54,8 +55,9 @@ def check_training(report: Report, checkpoint: Checkpoint, registry: Registry) -
 
     Raises:
         ReportError: names the first thing that differs.
+        CheckpointError: the checkpoint's record lacks something.
     """
-    training, identity, record = report.training, checkpoint.identity, checkpoint.record
+    training, identity = report.training, checkpoint.identity
     if training is None:
         return
     pairs: list[tuple[str, Any, Any]] = [
@@ -65,11 +67,11 @@ def check_training(report: Report, checkpoint: Checkpoint, registry: Registry) -
     for kind in PARTS:
         told = getattr(report, kind)
         pairs += [(kind, told and [told.name, told.fields], [identity[kind]["name"], identity[kind]["fields"]])]
-    told = training.model_dump(mode="json")
-    pairs += [(f"training.{name}", _plain(told[name]), _plain(record[name])) for name in HAPPENED if name in record]
+    told, true = (record.model_dump(mode="json") for record in (training, training_record(checkpoint)))
+    pairs += [(f"training.{name}", told[name], true[name]) for name in HAPPENED]
     if report.source is None:  # whoever judges a checkpoint that is there chooses a seed for the attacks alone
         pairs.append(("provenance.seed", report.provenance.seed, identity["seed"]))
-    wrong = [name for name, told, true in pairs if told != true]
+    wrong = [name for name, here, there in pairs if here != there]
     if not wrong and not _names_the_defense(report, registry):
         wrong = ["subject"]
     if wrong:
@@ -86,13 +88,6 @@ def check_attacks(report: Report, registry: Registry) -> None:
         access = registry.attack(attack.attack.name).access.value
         if attack.access != access:
             raise ReportError(f"{attack.label}: the report says {attack.access} access, and it needs {access}")
-
-
-def _plain(value: Any) -> Any:
-    """Return curves without what only they say of themselves."""
-    if isinstance(value, list) and value and isinstance(value[0], dict):
-        return [{name: entry[name] for name in sorted(entry)} for entry in value]
-    return value
 
 
 def _names_the_defense(report: Report, registry: Registry) -> bool:

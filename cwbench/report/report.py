@@ -227,14 +227,14 @@ def _content_digest(content: dict[str, Any]) -> str:
         raise ValueError("a number is too large") from None
 
 
-def read_report(path: Path) -> Report:
+def read_report(path: Path | str) -> Report:
     """Read a report and check it: version, schema, digest, and that all counts add up.
 
     Raises:
         ReportError: the file is no report of a known version, or its figures do not follow from its counts.
     """
     with reading(path, ReportError):
-        content = path.read_bytes()
+        content = Path(path).read_bytes()
     return parsed(content, str(path))
 
 

@@ -15,7 +15,7 @@ from cwbench.spec import RunSpec
 from cwbench.sweep.count_passes import Passes, attack_passes, training_passes
 from cwbench.sweep.engine import Item
 from cwbench.sweep.outcome import Done
-from cwbench.training.rebuild import placed
+from cwbench.training.rebuild import moved_to
 
 MINUTE = 60.0
 BATCH = 64
@@ -127,7 +127,7 @@ def _speed(plan: EvaluationPlan, seconds: float) -> Speed:
     (channels, size), classes = plan.dataset.shape, len(plan.dataset.classes)
     with torch.random.fork_rng(devices=[]):
         features = _backbone(plan).build(channels=channels, size=size)
-        model = placed(Classifier(features, torch.nn.Linear(features.width, classes)), plan.device)
+        model = moved_to(Classifier(features, torch.nn.Linear(features.width, classes)), plan.device)
         x = torch.rand(BATCH, channels, size, size, device=plan.device)
     parameters = list(model.parameters())
 

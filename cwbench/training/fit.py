@@ -24,12 +24,12 @@ from cwbench.api import (
 from cwbench.checkpoints.store import Checkpoint, Partial, Store
 from cwbench.internal import progress
 from cwbench.internal.distributed import ALONE, Team
-from cwbench.internal.errors import CwbenchError
+from cwbench.internal.errors import CwbenchError, UsageError
 from cwbench.training.average import Average, running_statistics
 from cwbench.training.batches import Batches
 from cwbench.training.job import Job
 from cwbench.training.optimizer import make_optimizer, restore, state_of
-from cwbench.training.rebuild import load_classifier, placed, rebuilt
+from cwbench.training.rebuild import load_classifier, moved_to, rebuilt
 from cwbench.training.selection import robust_accuracy
 from cwbench.training.synchronise import average
 
@@ -105,7 +105,7 @@ class Training:
     @classmethod
     def begun(cls, job: Job, store: Store, team: Team, partial: Partial | None) -> "Training":
         """Return the training at its beginning, or where it was left."""
-        model = placed(job.fresh_classifier(), job.device)
+        model = moved_to(job.fresh_classifier(), job.device)
         labels = partial.tensors.get("pseudo_labels") if partial else None
         if labels is None and job.data.unlabelled is not None:
             own = _pseudo_labels(job, job.data.unlabelled, lambda uri: _teacher(job, store, team, uri))
@@ -183,7 +183,7 @@ class Training:
         """Return the classifier that would be judged now: the averaged one where weights are averaged."""
         if not self.average.taken:
             return self.model
-        averaged = placed(self.job.fresh_classifier(), self.job.device)
+        averaged = moved_to(self.job.fresh_classifier(), self.job.device)
         averaged.load_state_dict(self.average.weights(self.model))
         return averaged
 
@@ -332,9 +332,7 @@ def _teacher(job: Job, store: Store, team: Team, uri: str | None) -> Model:
     if uri is not None:
         found = rebuilt(team.from_leader(lambda: store.opened(uri)), job.registry, job.device)
         if (found.classes, found.shape) != (job.dataset.classes, job.dataset.shape):
-            raise CwbenchError(
-                f"teacher {uri} is {found}", f"it must know the classes and images of {job.dataset.name}"
-            )
+            raise UsageError(f"teacher {uri} is {found}", f"it must know the classes and images of {job.dataset.name}")
         return found.model
     standard = job.standard()
     return load_classifier(standard, fit(standard, store, team=team))

@@ -251,7 +251,7 @@ def test_the_model_is_left_as_it_was():
         ({"attacks": 5}, "attacks are 5"),
         ({"attacks": PGD}, r"PGD is a class \(give an object: PGD\(\)\)"),
         ({"attacks": ["pgd", "pgd:restarts=1"]}, "'pgd' and 'pgd:restarts=1' are the same"),
-        ({"model": Linear}, "is no model"),
+        ({"model": Linear}, "is not a model"),
         ({"model": nn.Linear(3, 2)}, r"the model failed on an image of shape \(4,\)"),
         ({"model": nn.Linear(3, 2), "classes": ["a", "b"]}, r"the model failed on images of shape \(10, 4\)"),
         ({"model": lambda x: Linear()(x).bfloat16()}, "returned torch.bfloat16"),
@@ -263,8 +263,8 @@ def test_the_model_is_left_as_it_was():
         ({"dataset": "digits", "classes": ["a"]}, "for tensors"),
         ({"dataset": "digits", "norm": "L2", "eps": None}, "no default eps for L2"),
         ({"model": lambda x: x[0]}, r"instead of logits \(N, K\)"),
-        ({"model": None}, "None is no model"),
-        ({"model": "mart"}, "'mart' is no model"),
+        ({"model": None}, "None is not a model"),
+        ({"model": "mart"}, "'mart' is not a model"),
         ({"model": Linear().half()}, r"weights are torch.float16.*model.float\(\)"),
         ({"model": Linear().double()}, "weights are torch.float64"),
         ({"model": lambda x: Linear()(x).detach()}, "have no gradient with respect to the image"),
@@ -285,7 +285,7 @@ def test_the_model_is_left_as_it_was():
 )
 def test_bad_arguments_get_one_line(arguments, complaint):
     given = {"model": Linear(), "attacks": "pgd", "dataset": (X, Y), "eps": "0.1"} | arguments
-    with pytest.raises(CwbenchError, match=complaint) as caught:
+    with pytest.raises((cwbench.UsageError, cwbench.DataError), match=complaint) as caught:
         cwbench.evaluate(**given)
     assert "\n" not in str(caught.value)
 

@@ -10,8 +10,18 @@ from cwbench_fair.classwise import measured
 from cwbench_fair.dafa import weights_of
 from torch import nn
 
-from cwbench.api import Batch, BatchStreams, Classifier, Features, Inner, Progress, Task, TensorExamples, make_threat
-from cwbench.internal.errors import CwbenchError
+from cwbench.api import (
+    Batch,
+    BatchStreams,
+    Classifier,
+    CwbenchError,
+    Features,
+    Inner,
+    Progress,
+    Task,
+    TensorExamples,
+    make_threat,
+)
 from cwbench.testing import check
 
 K = 3
