@@ -89,7 +89,7 @@ def value_and_gradient(model: Model, objective: Objective, x: Tensor, rows: Tens
     """Return the logits at ``x``, the objective (n,) and its gradient with respect to ``x``, all detached.
 
     Raises:
-        CwbenchError: there is no such gradient.
+        UsageError: there is no such gradient.
     """
     leaf = x.detach().requires_grad_()
     with torch.enable_grad():
