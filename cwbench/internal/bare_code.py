@@ -134,8 +134,19 @@ class _Bare(ast.NodeTransformer):
             node.body = [ast.Pass()]  # type: ignore[attr-defined]
         return node
 
-    def visit_ImportFrom(self, node: ast.ImportFrom) -> ast.AST | None:
-        return None if not node.level and str(node.module).partition(".")[0] == self.package else node
+    def visit_Module(self, node: ast.Module) -> ast.AST:
+        # Imports of a whole module may be in any order: a sorted list of them is hashed beside the code.
+        node.body = [part for part in node.body if not self._imports_from_package(part)]
+        return self.generic_visit(node)
+
+    def visit_ImportFrom(self, node: ast.ImportFrom) -> ast.AST:
+        # Within a function or a condition it matters which name is bound where.
+        if self._imports_from_package(node):
+            node.module = "_"
+        return node
+
+    def _imports_from_package(self, node: ast.AST) -> bool:
+        return isinstance(node, ast.ImportFrom) and not node.level and str(node.module).split(".")[0] == self.package
 
     def visit_Expr(self, node: ast.Expr) -> ast.AST | None:
         docstring = isinstance(node.value, ast.Constant) and isinstance(node.value.value, str)

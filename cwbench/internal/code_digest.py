@@ -78,16 +78,13 @@ def code_of(*modules: str, packages: Collection[str]) -> dict[str, ModuleCode]:
         if text is None:
             found[name] = ModuleCode(str(uuid.uuid4()))
             continue
-        own = _is_own(name)
-        # Sorted by what they are called and not by where they come from, which is no part of the digest.
-        taken = sorted(
-            (one for each in imports for one in _resolved(each, owners, packages)),
-            key=lambda one: (one.bound, one.name),
-        )
-        found[name] = ModuleCode(text, tuple(taken), () if own else tuple(_versions(imports, owners, packages)))
+        taken = [one for each in imports for one in _resolved(each, owners, packages)]
+        # By what they are called and not by where they come from, which is no part of the digest.
+        taken.sort(key=lambda one: one.bound)
+        found[name] = ModuleCode(text, tuple(taken), _versions(name, imports, owners, packages))
         waiting += [each.module for each in taken if each.module]
-        if not own:  # importing a module runs the packages that it lies in
-            waiting += _packages_around(name)
+        # Importing a module runs the packages that it lies in; the page would lead to everything.
+        waiting += [each for each in _packages_around(name) if each != PAGE and _counts(each, owners, packages)]
     return found
 
 
@@ -126,11 +123,13 @@ def _resolved(found: Import, owners: set[str], packages: Collection[str]) -> Ite
         yield found
 
 
-def _versions(imports: Collection[Import], owners: set[str], packages: Collection[str]) -> list[str]:
-    """Return the distributions behind what is imported and does not count by its code, with their versions."""
+def _versions(module: str, imports: Collection[Import], owners: set[str], packages: Collection[str]) -> tuple[str, ...]:
+    """Return the distributions, with versions, behind what a plugin's module imports and does not count by its code."""
+    if _is_own(module):
+        return ()
     foreign = {each.module for each in imports if not _is_own(each.module)}
     names = {owner for name in foreign if not _counts(name, owners, packages) for owner in _owners(name)}
-    return [f"{name} {version(name)}" for name in sorted(names) if _canonical(name) not in _required()]
+    return tuple(f"{name} {version(name)}" for name in sorted(names) if _canonical(name) not in _required())
 
 
 @cache

@@ -72,6 +72,15 @@ def test_another_name_of_the_page_under_the_same_alias_is_other_code(package):
     assert imports("trades_loss, mart_loss, L2 as Ball") == imports("L2 as Ball, mart_loss, trades_loss")
 
 
+def test_which_function_imports_which_name_counts(package):
+    path = package / "defense.py"
+    source = "def f():\n    from cwbench.api import {} as loss\n\n\ndef g():\n    from cwbench.api import {} as loss\n"
+    path.write_text(source.format("mart_loss", "trades_loss"))
+    before = code_digest.of_code(f"{package.name}.defense", packages=("api",))
+    path.write_text(source.format("trades_loss", "mart_loss"))
+    assert code_digest.of_code(f"{package.name}.defense", packages=("api",)) != before
+
+
 def test_modules_that_swap_their_code_are_other_code(package):
     (package / "defense.py").write_text("from .one import f\nfrom .two import f as g\nprint(f(1) - g(1))\n")
     (package / "one.py").write_text("def f(x):\n    return x\n")
