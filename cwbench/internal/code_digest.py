@@ -81,6 +81,8 @@ def code_of(*modules: str, packages: Collection[str]) -> dict[str, ModuleCode]:
         taken = [one for each in imports for one in _resolved(each, owners, packages)]
         # By what they are called and not by where they come from, which is no part of the digest.
         taken.sort(key=lambda one: one.bound)
+        if not text and not taken:
+            continue  # an empty __init__ says nothing, and would tell where a module lies
         found[name] = ModuleCode(text, tuple(taken), _versions(name, imports, owners, packages))
         waiting += [each.module for each in taken if each.module]
         # Importing a module runs the packages that it lies in; the page would lead to everything.

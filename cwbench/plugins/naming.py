@@ -29,7 +29,7 @@ class PluginSpec(Closed):
         if isinstance(data, dict) and "name" in data and not set(data) <= {"name", "fields"}:
             return {"name": data["name"], "fields": {key: data[key] for key in data if key != "name"}}
         if not isinstance(data, dict | PluginSpec):
-            raise ValueError(f"{data!r} does not name a plugin: write for example pgd:steps=50")  # noqa: TRY004 - pydantic's
+            raise ValueError("write a name such as pgd:steps=50")  # noqa: TRY004 - pydantic's
         return data
 
     def __str__(self) -> str:

@@ -133,12 +133,15 @@ def test_an_edit_changes_the_digests_of_the_checkpoints_whose_weights_it_can_cha
     assert {defense for defense in DEFENSES if found[name][defense] != found[""][defense]} == expected
 
 
-def test_a_module_that_moves_changes_no_digest(found, tmp_path):
+@pytest.mark.parametrize("place", ["api", "training"])
+def test_a_module_that_moves_changes_no_digest(found, tmp_path, place):
     package = copy_of_the_package(tmp_path) / "cwbench"
-    (package / "api" / "trades_loss.py").rename(package / "api" / "moved.py")
+    (package / "api" / "trades_loss.py").rename(package / place / "moved.py")
     for path in package.rglob("*.py"):
         text = path.read_text(encoding="utf-8")
-        path.write_text(text.replace("cwbench.api.trades_loss import", "cwbench.api.moved import"), encoding="utf-8")
+        path.write_text(
+            text.replace("cwbench.api.trades_loss import", f"cwbench.{place}.moved import"), encoding="utf-8"
+        )
     assert digests_of(tmp_path, {})[""] == found[""]
 
 
