@@ -2,6 +2,7 @@
 
 import ast
 import builtins
+from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -59,9 +60,9 @@ def imports_of(source: bytes, package: str, followed: str) -> tuple[Import, ...]
 
 def _executed(tree: ast.Module) -> Iterator[ast.AST]:
     """Yield every node, the outer before the inner, but those that only a type checker sees."""
-    waiting: list[ast.AST] = [tree]
+    waiting: deque[ast.AST] = deque([tree])
     while waiting:
-        node = waiting.pop(0)
+        node = waiting.popleft()
         if isinstance(node, ast.If) and ast.unparse(node.test) in ("TYPE_CHECKING", "typing.TYPE_CHECKING"):
             waiting += node.orelse
             continue
@@ -159,14 +160,19 @@ class _Bare(ast.NodeTransformer):
 
     def visit_Call(self, node: ast.Call) -> ast.AST:
         # Only of what is certainly an error: another class may end in Error and compute, such as MeanSquaredError.
-        if ast.unparse(node.func).rpartition(".")[2] in ERRORS:
+        if _called(node) in ERRORS:
             _drop_texts(node)
         return self.generic_visit(node)
 
     def visit_Raise(self, node: ast.Raise) -> ast.AST:
-        if isinstance(node.exc, ast.Call) and ast.unparse(node.exc.func).endswith(("Error", "Exception", "Warning")):
+        if isinstance(node.exc, ast.Call) and _called(node.exc).endswith(("Error", "Exception", "Warning")):
             _drop_texts(node.exc)
         return self.generic_visit(node)
+
+
+def _called(call: ast.Call) -> str:
+    """Return the name of what is called, without the module or object that it is an attribute of."""
+    return call.func.attr if isinstance(call.func, ast.Attribute) else getattr(call.func, "id", "")
 
 
 def _drop_texts(call: ast.Call) -> None:
