@@ -1,7 +1,7 @@
 """What every plugin is: a frozen pydantic model with a name and a citation."""
 
 from abc import ABC
-from typing import ClassVar
+from typing import ClassVar, final
 
 from cwbench.internal.validation import Closed
 
@@ -15,3 +15,9 @@ class Plugin(Closed, ABC):
     """The citation of what this implements."""
     main_field: ClassVar[str | None] = None
     """The field that may be given without its name: ``torchvision:resnet34`` is ``torchvision:model=resnet34``."""
+
+    @final
+    @classmethod
+    def defined_in(cls) -> list[str]:
+        """Return the modules of the class and of its bases that are plugins: where the digest of its code begins."""
+        return list(dict.fromkeys(base.__module__ for base in cls.__mro__ if issubclass(base, Plugin)))

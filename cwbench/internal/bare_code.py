@@ -5,6 +5,7 @@ import builtins
 from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import takewhile
 
 from cwbench.internal import errors
 
@@ -37,8 +38,16 @@ def text_of(source: bytes, without_imports_from: str) -> str:
         SyntaxError, ValueError: it is not Python.
     """
     tree = ast.parse(source)
-    _Bare(without_imports_from).visit(tree)  # in place
+    _Bare(without_imports_from, ERRORS - _other_meanings(tree, without_imports_from)).visit(tree)  # in place
     return ast.unparse(tree)
+
+
+def _other_meanings(tree: ast.Module, package: str) -> set[str]:
+    """Return the names that a module defines itself, or takes from elsewhere than one package."""
+    found = {node.name for node in ast.walk(tree) if isinstance(node, ast.ClassDef | ast.FunctionDef)}
+    imports = (node for node in ast.walk(tree) if isinstance(node, ast.ImportFrom))
+    others = (node for node in imports if str(node.module).split(".")[0] != package)
+    return found | {alias.asname or alias.name for node in others for alias in node.names}
 
 
 def imports_of(source: bytes, package: str, followed: str) -> tuple[Import, ...]:
@@ -63,11 +72,21 @@ def _executed(tree: ast.Module) -> Iterator[ast.AST]:
     waiting: deque[ast.AST] = deque([tree])
     while waiting:
         node = waiting.popleft()
-        if isinstance(node, ast.If) and ast.unparse(node.test) in ("TYPE_CHECKING", "typing.TYPE_CHECKING"):
+        if isinstance(node, ast.If) and _only_types(node):
             waiting += node.orelse
             continue
         yield node
         waiting += ast.iter_child_nodes(node)
+
+
+def _only_types(node: ast.If) -> bool:
+    """Tell whether the body of a condition is seen by type checkers alone."""
+    return ast.unparse(node.test) in ("TYPE_CHECKING", "typing.TYPE_CHECKING")
+
+
+def _is_head(node: ast.stmt) -> bool:
+    """Tell whether a statement may stand among the imports at the head of a module."""
+    return isinstance(node, ast.Import | ast.ImportFrom | ast.Expr) or (isinstance(node, ast.If) and _only_types(node))
 
 
 def _named(node: ast.AST, package: str) -> Iterator[Import]:
@@ -88,7 +107,7 @@ def _base(node: ast.ImportFrom, package: str) -> str:
 
 
 def _packages_bound(nodes: list[ast.AST], followed: str) -> Iterator[tuple[str, str]]:
-    """Yield the names that stand for a package or module of ``followed``, and which one."""
+    """Yield the names that may stand for a package or module of ``followed``, and which one it would be."""
     for node in nodes:
         if isinstance(node, ast.Import):
             for alias in node.names:
@@ -126,8 +145,9 @@ class _Bare(ast.NodeTransformer):
     The definitions that cwbench's names refer to are hashed themselves, so a module may move without changing anything.
     """
 
-    def __init__(self, package: str) -> None:
+    def __init__(self, package: str, errors: set[str]) -> None:
         self.package = package
+        self.errors = errors
 
     def generic_visit(self, node: ast.AST) -> ast.AST:
         super().generic_visit(node)
@@ -136,18 +156,23 @@ class _Bare(ast.NodeTransformer):
         return node
 
     def visit_Module(self, node: ast.Module) -> ast.AST:
-        # Imports of a whole module may be in any order: a sorted list of them is hashed beside the code.
-        node.body = [part for part in node.body if not self._imports_from_package(part)]
+        # The imports at the head may be in any order: a sorted list of them is hashed beside the code.
+        head = list(takewhile(_is_head, node.body))
+        node.body = [part for part in head if not self._imports_from_package(part)] + node.body[len(head) :]
         return self.generic_visit(node)
 
     def visit_ImportFrom(self, node: ast.ImportFrom) -> ast.AST:
-        # Within a function or a condition it matters which name is bound where.
+        # Further down, in a function or a condition, it matters which name is bound where.
         if self._imports_from_package(node):
             node.module = "_"
         return node
 
     def _imports_from_package(self, node: ast.AST) -> bool:
         return isinstance(node, ast.ImportFrom) and not node.level and str(node.module).split(".")[0] == self.package
+
+    def visit_If(self, node: ast.If) -> ast.AST | list[ast.stmt]:
+        self.generic_visit(node)
+        return node.orelse if _only_types(node) else node
 
     def visit_Expr(self, node: ast.Expr) -> ast.AST | None:
         docstring = isinstance(node.value, ast.Constant) and isinstance(node.value.value, str)
@@ -160,7 +185,7 @@ class _Bare(ast.NodeTransformer):
 
     def visit_Call(self, node: ast.Call) -> ast.AST:
         # Only of what is certainly an error: another class may end in Error and compute, such as MeanSquaredError.
-        if _called(node) in ERRORS:
+        if isinstance(node.func, ast.Name) and node.func.id in self.errors:
             _drop_texts(node)
         return self.generic_visit(node)
 
@@ -182,7 +207,7 @@ def _drop_texts(call: ast.Call) -> None:
 
 
 def _is_text(node: ast.expr) -> bool:
-    """Tell whether an expression is certainly a text, and does nothing else."""
+    """Tell whether an expression is certainly a text, and sets no name."""
     if any(isinstance(part, ast.NamedExpr) for part in ast.walk(node)):
         return False
     if isinstance(node, ast.Constant):

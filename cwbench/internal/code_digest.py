@@ -1,18 +1,20 @@
 """Digests of code: of some modules and of everything of theirs, and of cwbench's, that they are built on."""
 
 import importlib.util
+import json
 import re
 import sys
 import uuid
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import cache, lru_cache
-from importlib.metadata import packages_distributions, requires, version
+from importlib.machinery import all_suffixes
+from importlib.metadata import distribution, packages_distributions, requires, version
 from pathlib import Path
 
 from cwbench.internal import bare_code
 from cwbench.internal.bare_code import Import
-from cwbench.internal.digest import of_json
+from cwbench.internal.digest import of_file, of_json
 
 OWN = "cwbench"
 PAGE = "cwbench.api"
@@ -73,7 +75,7 @@ def code_of(*modules: str, packages: Collection[str]) -> dict[str, ModuleCode]:
         path = _source(name)
         try:
             text, imports = _parsed(name, path, path.stat().st_mtime_ns) if path else (None, ())
-        except (OSError, ValueError, SyntaxError):
+        except (OSError, ValueError, SyntaxError, RecursionError):
             text, imports = None, ()
         if text is None:
             found[name] = ModuleCode(str(uuid.uuid4()))
@@ -97,6 +99,8 @@ def _parsed(module: str, path: Path, changed: int) -> tuple[str, tuple[Import, .
     A sweep asks for the same modules in every cell, and parsing them takes a third of a second.
     """
     del changed
+    if path.suffix != ".py":
+        return of_file(path), ()  # compiled: what it imports is in its bytes
     package = module if path.name == "__init__.py" else module.rpartition(".")[0]
     source = path.read_bytes()
     return bare_code.text_of(source, without_imports_from=OWN), bare_code.imports_of(source, package, OWN)
@@ -141,7 +145,10 @@ def _distributions() -> Mapping[str, list[str]]:
 
 @cache
 def _required() -> set[str]:
-    """Return the distributions that cwbench requires. PyTorch's version is in the digest of a checkpoint anyway."""
+    """Return the distributions that cwbench requires: their versions count for plugins as little as for built-ins.
+
+    Those that decide weights, PyTorch's first, stand in a checkpoint's digest by themselves.
+    """
     needed = (re.split(r"[^\w.-]", line)[0] for line in requires(OWN) or () if "extra ==" not in line)
     return {_canonical(name) for name in needed}
 
@@ -151,8 +158,14 @@ def _canonical(distribution: str) -> str:
 
 
 def _owners(module: str) -> list[str]:
-    """Return the distributions that a module's top-level package belongs to."""
-    return _distributions().get(module.partition(".")[0], [])
+    """Return the distributions that a module's top-level package belongs to, but those installed for editing."""
+    return [name for name in _distributions().get(module.partition(".")[0], []) if not _is_editable(name)]
+
+
+@cache
+def _is_editable(name: str) -> bool:
+    origin = distribution(name).read_text("direct_url.json")
+    return bool(origin and json.loads(origin).get("dir_info", {}).get("editable"))
 
 
 def _is_own(module: str) -> bool:
@@ -180,10 +193,10 @@ def _source(module: str) -> Path | None:
     """Return the file of a module, imported or not; None where there is none."""
     try:
         spec = importlib.util.find_spec(module) if module not in sys.modules else None
-    except Exception:  # noqa: BLE001 - it may import a package that raises anything
+    except (Exception, SystemExit):  # noqa: BLE001 - it may import a package that raises anything
         return None
     place = spec.origin if spec else getattr(sys.modules.get(module), "__file__", None)
-    return Path(place) if place and place.endswith(".py") and Path(place).is_file() else None
+    return Path(place) if place and place.endswith(tuple(all_suffixes())) and Path(place).is_file() else None
 
 
 def _page() -> Mapping[str, Import]:

@@ -40,7 +40,7 @@ class EpochCurves:
             "limit": self.plan.settings.limit,
             "test": splits.digest(self.test),
             "attack": self.attack.attack.model_dump(mode="json"),
-            "code": code_digest.of_code(__name__, type(self.attack.attack).__module__, packages=DECIDE_VERDICTS),
+            "code": code_digest.of_code(__name__, *self.attack.attack.defined_in(), packages=DECIDE_VERDICTS),
             "batch_size": self.plan.settings.images_per_pass,
         }
 

@@ -48,7 +48,7 @@ def evaluation_digest(
             "torch": torch.__version__,
             "code": code_digest.of_code(
                 "cwbench.evaluation.harness",
-                *dict.fromkeys(type(attack).__module__ for _, attack in attacks),
+                *dict.fromkeys(module for _, attack in attacks for module in attack.defined_in()),
                 packages=DECIDE_VERDICTS,
             ),
         }

@@ -122,7 +122,7 @@ class StoredCheckpoint(LocatedCheckpoint):
             clean=reproduced(checkpoint, found.model, dataset, test, plan.device, uri),
         )
         defense = checkpoint.identity["defense"]
-        modules = (type(found.backbone).__module__, type(found.defense).__module__)
+        modules = (*found.backbone.defined_in(), *found.defense.defined_in())
         code = code_digest.of_code(*modules, packages=DECIDE_LOGITS)
         return Subject(
             found.model,
@@ -175,7 +175,7 @@ class WeightsFile(LocatedCheckpoint):
             notes=[*weights.notes, *notes],
         )
         code = code_digest.of_code(
-            type(backbone).__module__, "cwbench.checkpoints.foreign_weights", packages=DECIDE_LOGITS
+            *backbone.defined_in(), "cwbench.checkpoints.foreign_weights", packages=DECIDE_LOGITS
         )
         identity = [weights.sha256, entry, backbone.name, backbone.model_dump(mode="json"), code]
         return Subject(

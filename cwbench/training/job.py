@@ -175,7 +175,6 @@ class Job:
 
     def _described(self, plugin: Plugin) -> dict[str, Any]:
         origin = self.registry.origin(plugin)
-        modules = [base.__module__ for base in type(plugin).__mro__ if issubclass(base, Plugin)]
         return {
             "name": plugin.name,
             # Where a dataset's files lie determines nothing: what is in them does, and its digest stands beside.
@@ -187,7 +186,7 @@ class Job:
             "distribution": origin.distribution,
             # cwbench's own version says less than the code below and would retrain everything with every release.
             "version": None if origin.distribution == "cwbench" else origin.version,
-            "code": code_digest.of_code(*dict.fromkeys(modules), packages=DECIDE_WEIGHTS),
+            "code": code_digest.of_code(*plugin.defined_in(), packages=DECIDE_WEIGHTS),
         }
 
 

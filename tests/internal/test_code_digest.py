@@ -1,6 +1,7 @@
 """The digest of code: what changes it, what does not, and how far it reaches."""
 
 import sys
+from importlib.machinery import EXTENSION_SUFFIXES
 from pathlib import Path
 
 import pytest
@@ -113,6 +114,14 @@ VALUES = {
     "its text": ("loss = MeanSquaredError('mean')", "loss = MeanSquaredError('sum')"),
     "a method": ("y = self.meanAbsoluteError(x, beta=1)", "y = self.meanAbsoluteError(x, beta=2)"),
     "a value that is raised and caught": ("raise Found(1)", "raise Found(2)"),
+    "a class of one's own with an error's name": (
+        "class DataError:\n    x = 1\n\nloss = DataError('l1')",
+        "class DataError:\n    x = 1\n\nloss = DataError('l2')",
+    ),
+    "another's with an error's name": (
+        "from .deep import DataError\nloss = DataError('l1')",
+        "from .deep import DataError\nloss = DataError('l2')",
+    ),
     "a text that is no error's": ("raise Found('left')", "raise Found('right')"),
     "an index": ("raise IndexError(x, 1)", "raise IndexError(x, 2)"),
     "a text that counts on": ("raise ValueError(f'{(n := n + 1)}')", "raise ValueError(f'{(n := n + 2)}')"),
@@ -157,6 +166,70 @@ def test_another_distribution_that_a_plugin_imports_counts_by_its_version(packag
     )
     monkeypatch.setattr(code_digest, "version", lambda name: "99")
     assert code(package) != before
+
+
+def test_a_compiled_module_counts_by_its_bytes(package):
+    (package / "defense.py").write_text("from ._fast import loss\n")
+    compiled = package / f"_fast{EXTENSION_SUFFIXES[0]}"
+    compiled.write_bytes(b"one")
+    before = code(package)
+    compiled.write_bytes(b"two")
+    assert code(package) != before
+
+
+def test_a_distribution_installed_for_editing_counts_by_its_code(package, monkeypatch):
+    monkeypatch.setattr(code_digest, "_distributions", lambda: {package.name: ["someones-losses"]})
+    monkeypatch.setattr(code_digest, "distribution", lambda name: Editable)
+    code_digest._is_editable.cache_clear()
+    (package.parent / "plugin_of_another.py").write_text(f"from {package.name}.losses import total\n")
+    before = code_digest.of_code("plugin_of_another", packages=())
+    (package / "deep" / "constants.py").write_text("SIGN = -1\n")
+    assert code_digest.of_code("plugin_of_another", packages=()) != before
+    code_digest._is_editable.cache_clear()
+
+
+class Editable:
+    @staticmethod
+    def read_text(name: str) -> str:
+        assert name == "direct_url.json"
+        return '{"url": "file:///somewhere", "dir_info": {"editable": true}}'
+
+
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [
+        ("if TYPE_CHECKING:\n    from os import path\nx = 1", "if TYPE_CHECKING:\n    from os import sep\nx = 1"),
+        (
+            "from cwbench.api import SGD\nfrom cwbench.api import L2",
+            "from cwbench.api import L2\nfrom cwbench.api import SGD",
+        ),
+    ],
+)
+def test_what_only_a_type_checker_sees_and_the_order_of_imports_do_not_count(package, before, after):
+    path = package / "losses.py"
+    path.write_text(before)
+    first = code(package)
+    path.write_text(after)
+    assert code(package) == first
+
+
+def test_a_definition_after_an_import_of_the_same_name_is_other_code_than_before_it(package):
+    path = package / "losses.py"
+    path.write_text("from cwbench.api import mart_loss\n\n\ndef mart_loss():\n    return 0\n")
+    first = code(package)
+    path.write_text("def mart_loss():\n    return 0\n\n\nfrom cwbench.api import mart_loss\n")
+    assert code(package) != first
+
+
+def test_code_nested_too_deeply_to_be_read_is_new_each_time(package):
+    (package / "losses.py").write_text("X = " + "+".join(["1"] * 5000) + "\n")
+    assert code(package) != code(package)
+
+
+def test_a_package_that_ends_the_program_ends_nothing_here(package):
+    (package / "defense.py").write_text(f"def f():\n    from {package.name}.deep.constants import SIGN\n")
+    (package / "deep" / "__init__.py").write_text("import sys\nsys.exit(3)\n")
+    code(package)
 
 
 def test_a_module_beside_a_single_file_is_its_own(tmp_path, monkeypatch):

@@ -12,7 +12,6 @@ from pathlib import Path
 import pytest
 
 import cwbench
-from cwbench.api import Plugin
 from cwbench.internal import code_digest
 from cwbench.plugins.registry import installed
 from cwbench.training.job import DECIDE_WEIGHTS
@@ -89,11 +88,8 @@ def starts() -> dict[str, list[str]]:
     """Return where the digest of each defense's checkpoint begins: the training, and the classes of its plugins."""
     registry = installed()
 
-    def modules(cls: type[Plugin]) -> list[str]:
-        return [base.__module__ for base in cls.__mro__ if issubclass(base, Plugin)]
-
-    network = [*modules(registry.backbone("resnet18")), *modules(registry.dataset("cifar10"))]
-    return {name: ["cwbench.training.fit", *network, *modules(registry.defense(name))] for name in sorted(DEFENSES)}
+    network = [*registry.backbone("resnet18").defined_in(), *registry.dataset("cifar10").defined_in()]
+    return {name: ["cwbench.training.fit", *network, *registry.defense(name).defined_in()] for name in sorted(DEFENSES)}
 
 
 def digests_of(
