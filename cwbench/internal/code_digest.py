@@ -14,7 +14,7 @@ from pathlib import Path
 
 from cwbench.internal import bare_code
 from cwbench.internal.bare_code import Import
-from cwbench.internal.digest import of_file, of_json
+from cwbench.internal.digest import of_bytes, of_json
 
 OWN = "cwbench"
 PAGE = "cwbench.api"
@@ -74,7 +74,7 @@ def code_of(*modules: str, packages: Collection[str]) -> dict[str, ModuleCode]:
             continue
         path = _source(name)
         try:
-            text, imports = _parsed(name, path, path.stat().st_mtime_ns) if path else (None, ())
+            text, imports = _parsed(name, path, path.read_bytes()) if path else (None, ())
         except (OSError, ValueError, SyntaxError, RecursionError):
             text, imports = None, ()
         if text is None:
@@ -93,16 +93,15 @@ def code_of(*modules: str, packages: Collection[str]) -> dict[str, ModuleCode]:
 
 
 @lru_cache(maxsize=1024)
-def _parsed(module: str, path: Path, changed: int) -> tuple[str, tuple[Import, ...]]:
-    """Return a module's bare code and its imports; ``changed`` is when the file was.
+def _parsed(module: str, path: Path, source: bytes) -> tuple[str, tuple[Import, ...]]:
+    """Return a module's bare code and its imports.
 
-    A sweep asks for the same modules in every cell, and parsing them takes a third of a second.
+    A sweep asks for the same modules in every cell, and parsing them takes a third of a second. They are known by what
+    is in them: two edits within a tick of the clock have the same time.
     """
-    del changed
     if path.suffix != ".py":
-        return of_file(path), ()  # compiled: what it imports is in its bytes
+        return of_bytes(source), ()  # compiled: what it imports is in its bytes
     package = module if path.name == "__init__.py" else module.rpartition(".")[0]
-    source = path.read_bytes()
     return bare_code.text_of(source, without_imports_from=OWN), bare_code.imports_of(source, package, OWN)
 
 
@@ -202,10 +201,9 @@ def _source(module: str) -> Path | None:
 def _page() -> Mapping[str, Import]:
     """Return where each name of ``cwbench.api`` is defined."""
     path = _source(PAGE)
-    return {} if path is None else _names_of(path, path.stat().st_mtime_ns)
+    return {} if path is None else _names_of(path.read_bytes())
 
 
 @lru_cache(maxsize=1)
-def _names_of(path: Path, changed: int) -> Mapping[str, Import]:
-    del changed
-    return {each.bound: each for each in bare_code.imports_of(path.read_bytes(), PAGE, OWN)}
+def _names_of(source: bytes) -> Mapping[str, Import]:
+    return {each.bound: each for each in bare_code.imports_of(source, PAGE, OWN)}
