@@ -129,7 +129,7 @@ def test_an_edit_changes_the_digests_of_the_checkpoints_whose_weights_it_can_cha
     assert {defense for defense in DEFENSES if found[name][defense] != found[""][defense]} == expected
 
 
-@pytest.mark.parametrize("place", ["api", "training"])
+@pytest.mark.parametrize("place", ["api", "attacks"])
 def test_a_module_that_moves_changes_no_digest(found, tmp_path, place):
     package = copy_of_the_package(tmp_path) / "cwbench"
     (package / "api" / "trades_loss.py").rename(package / place / "moved.py")
